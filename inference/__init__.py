@@ -1,0 +1,1 @@
+"""Messages and a schema in; valid output with a measured confidence out. Knows nothing of Supabase, training, orgs."""

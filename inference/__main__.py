@@ -1,0 +1,48 @@
+"""Owns the command `python -m inference`: settings from the environment, then serve until stopped."""
+
+import argparse
+import logging
+import sys
+
+import uvicorn
+
+from inference.app import create_app
+from inference.errors import StartError
+from inference.model_store import find_model
+from inference.settings import Settings, read_settings
+
+EXAMPLES = """\
+examples:
+  python -m inference
+  INFERENCE_PORT=9000 THREADS=4 python -m inference
+  INFERENCE_HOST=0.0.0.0 INFERENCE_TOKEN=$(openssl rand -hex 24) python -m inference
+  MODEL_PATH=/models/llama-3.2-1b.gguf python -m inference
+
+settings, each an environment variable:
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m inference", description="Serve schema-true answers from a local model.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        settings = read_settings()
+        app = create_app(settings, find_model(settings))
+        config = uvicorn.Config(app, host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+        server = uvicorn.Server(config)
+        server.run()
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if server.started else 1
+
+
+def _settings_help() -> str:
+    return "\n".join(f"  {name.upper():<18} {field.description}" for name, field in Settings.model_fields.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Owns the HTTP face: routes, statuses, limits. Knows nothing of how an answer is made."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from inference.auth import is_allowed
+from inference.body_limit import BodyLimit
+from inference.errors import BadAnswer, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Rejected
+from inference.model_store import ModelFiles
+from inference.predict import Predictor
+from inference.settings import Settings
+from inference.worker import Check, Worker
+from shared_schemas.closed import Closed
+from shared_schemas.feature import AnyFeature
+from shared_schemas.features import FEATURES
+from shared_schemas.prediction import Prediction
+
+MAX_BODY_BYTES = 64 * 1024
+DISCONNECT_POLL_S = 0.05
+
+log = logging.getLogger("inference")
+
+_STATUS: tuple[tuple[type[InferenceError], int], ...] = (
+    (Overloaded, 503),
+    (DeadlineExceeded, 504),
+    (PromptTooLong, 422),
+    (Cancelled, 499),
+    (BadAnswer, 502),
+)
+
+
+class Unauthorized(InferenceError):
+    """The bearer token is missing or wrong."""
+
+    code = "unauthorized"
+
+
+def create_app(settings: Settings, model: ModelFiles) -> FastAPI:
+    """The service. The model loads when the app starts; `/readyz` says when it is there."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker = Worker(settings.queue_limit)
+        predictor = await worker.run(lambda _ms, _check: _load(settings, model), deadline_s=600)
+        app.state.worker, app.state.predictor = worker, predictor
+        log.info("ready: %s", predictor.version.name)
+        yield
+        await worker.close(predictor.close)
+
+    app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+
+    async def authorized(authorization: Annotated[str | None, Header()] = None) -> None:
+        if not is_allowed(settings.inference_token, authorization):
+            raise Unauthorized("The bearer token is missing or wrong")
+
+    for feature in FEATURES.values():
+        app.post(
+            f"/v1/features/{feature.name}",
+            name=feature.name,
+            dependencies=[Depends(authorized)],
+            response_model=Prediction[feature.output],  # type: ignore[name-defined]
+            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": feature.input_schema()}}}},
+        )(_handler(feature, settings.deadline_s))
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz(request: Request) -> dict[str, Any]:
+        return {"status": "ready", "model": request.app.state.predictor.version.model_dump()}
+
+    @app.exception_handler(InferenceError)
+    async def translate(_request: Request, error: InferenceError) -> Response:
+        return _failure(error)
+
+    return app
+
+
+def _load(settings: Settings, model: ModelFiles) -> Predictor:
+    return Predictor(model, n_ctx=settings.context_tokens, n_threads=settings.threads or os.cpu_count() or 1)
+
+
+def _handler(feature: AnyFeature, longest_s: float) -> Callable[[Request, Any], Awaitable[Response]]:
+    async def answer(request: Request, x_deadline_ms: Annotated[int | None, Header(ge=1, le=150_000)] = None) -> Response:
+        try:
+            prompt_input = feature.prompt_input.model_validate_json(await request.body())
+        except ValidationError as error:
+            return _error(422, "invalid_input", [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors(include_url=False)])
+        deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
+        predictor: Predictor = request.app.state.predictor
+
+        def job(queue_ms: float, check: Check) -> Prediction[Closed]:
+            return predictor.predict(feature, prompt_input, queue_ms=queue_ms, check=check)
+
+        prediction = await _unless_gone(request, request.app.state.worker.run(job, deadline_s=deadline_s))
+        log.info("%s answered in %.0f ms, %d tokens", feature.name, prediction.timings.prefill_ms + prediction.timings.decode_ms, prediction.usage.output_tokens)
+        return Response(prediction.model_dump_json(), media_type="application/json")
+
+    return answer
+
+
+async def _unless_gone(request: Request, answering: Awaitable[Prediction[Closed]]) -> Prediction[Closed]:
+    """Await the answer, and stop making it when the caller hangs up."""
+    task = asyncio.ensure_future(answering)
+    while not (await asyncio.wait({task}, timeout=DISCONNECT_POLL_S))[0]:
+        if await request.is_disconnected():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            raise Cancelled("The caller went away")
+    return task.result()
+
+
+def _failure(error: InferenceError) -> Response:
+    if isinstance(error, Unauthorized):
+        return _error(401, error.code, [str(error)], {"www-authenticate": "Bearer"})
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
+    log.warning("%s: %s", error.code, error if status != 502 else "answer refused")
+    return _error(status, error.code, list(error.faults) if isinstance(error, Rejected) else [str(error)], headers)
+
+
+def _error(status: int, code: str, faults: list[str], headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": faults[0], "faults": faults}}, status, headers)

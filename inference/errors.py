@@ -1,0 +1,81 @@
+"""Owns what can go wrong in serving.
+
+InferenceError             each has a `code`; `app.py` alone turns it into a status
+ ├─ StartError             the service cannot start: settings, files, model, schema
+ ├─ Overloaded             the queue is full
+ ├─ DeadlineExceeded       the answer did not come in time
+ ├─ Cancelled              the caller went away
+ ├─ PromptTooLong          the prompt does not fit the context
+ └─ BadAnswer              the model answered, and the answer must not be used
+     ├─ Truncated          it reached the token limit
+     ├─ InvalidOutput      it does not match the schema
+     └─ Rejected           it matches the schema but makes no sense; `faults` says why
+"""
+
+from collections.abc import Sequence
+
+
+class InferenceError(Exception):
+    code = "internal"
+
+
+class StartError(InferenceError):
+    """The service cannot start; the text is one line for the operator."""
+
+    code = "start"
+
+
+class Overloaded(InferenceError):
+    """The queue is full; try again after `retry_after_s` seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"Cannot take the request: {waiting} are waiting already")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(InferenceError):
+    """The answer did not come within its deadline."""
+
+    code = "timeout"
+
+
+class Cancelled(InferenceError):
+    """The caller went away before the answer was ready."""
+
+    code = "cancelled"
+
+
+class PromptTooLong(InferenceError):
+    """The prompt and its answer do not fit the model's context."""
+
+    code = "prompt_too_long"
+
+
+class BadAnswer(InferenceError):
+    """The model answered, and the answer must not be used."""
+
+    code = "bad_answer"
+
+
+class Truncated(BadAnswer):
+    """The answer reached its token limit before it was complete."""
+
+    code = "truncated"
+
+
+class InvalidOutput(BadAnswer):
+    """The answer does not match the feature's schema."""
+
+    code = "invalid_output"
+
+
+class Rejected(BadAnswer):
+    """The answer matches the schema, and the feature rejects what it says."""
+
+    code = "rejected"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__(f"The model's answer is not acceptable: {faults[0]}")
+        self.faults = tuple(faults)

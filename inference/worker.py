@@ -1,0 +1,67 @@
+"""Owns the line before the engine: one thread, a bounded queue, a deadline, cancellation. Knows nothing of features."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from inference.errors import Cancelled, DeadlineExceeded, Overloaded
+
+T = TypeVar("T")
+Check = Callable[[], None]
+
+
+class Worker:
+    """Runs one job at a time on its own thread; at most `limit` more may wait."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._inside = 0
+        self._recent_s = 1.0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+
+    async def run(self, job: Callable[[float, Check], T], *, deadline_s: float) -> T:
+        """Run `job(queue_ms, check)`; it must call `check` between its steps.
+
+        Raises Overloaded at once when the queue is full, DeadlineExceeded when the time is over, waiting included,
+        and Cancelled in the job when the awaiting task is cancelled.
+        """
+        if self._inside > self._limit:
+            raise Overloaded(self._limit, retry_after_s=max(1, round(self._recent_s * self._inside)))
+        gone = threading.Event()
+        arrived = time.monotonic()
+
+        def check() -> None:
+            if gone.is_set():
+                raise Cancelled("The caller went away")
+            if time.monotonic() - arrived > deadline_s:
+                raise DeadlineExceeded(f"No answer within {deadline_s:g} s")
+
+        def timed() -> T:
+            check()
+            begun = time.monotonic()
+            try:
+                return job(1000 * (begun - arrived), check)
+            finally:
+                self._recent_s = 0.8 * self._recent_s + 0.2 * (time.monotonic() - begun)
+
+        self._inside += 1
+        future = asyncio.get_running_loop().run_in_executor(self._thread, timed)
+        future.add_done_callback(self._left)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+
+    def _left(self, future: "asyncio.Future[object]") -> None:
+        self._inside -= 1
+        if not future.cancelled():
+            future.exception()
+
+    async def close(self, last: Callable[[], None]) -> None:
+        """Wait for what is running, run `last` on the engine's thread, and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, last)
+        self._thread.shutdown(wait=True)

@@ -1,0 +1,68 @@
+"""Owns the concept of a feature: a name with everything under it.
+
+Knows nothing of any particular feature, and nothing of how an answer is made.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from shared_schemas.closed import Closed
+
+InputT = TypeVar("InputT", bound=Closed)
+OutputT = TypeVar("OutputT", bound=Closed)
+
+PromptStyle = Literal["tag", "instructions"]
+"""How a model is told what to do: a tuned model by a one-word tag, any other by instructions."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message; `content` is data, never template text."""
+
+    role: Literal["system", "user"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Feature(Generic[InputT, OutputT]):
+    """A name with everything under it.
+
+    `reject` says in words why an output is unacceptable although its JSON is valid (empty = accepted).
+    `score` compares an output with a reference: a figure from 0 to 1 under each metric's name.
+    `prose` lists the texts of an output that a person would read, for ROUGE-L and repetition checks.
+    `max_tokens` bounds an answer; reaching it is an error, never a truncated answer.
+    """
+
+    name: str
+    version: str
+    prompt_input: type[InputT]
+    output: type[OutputT]
+    instructions: str
+    max_tokens: int
+    reject: Callable[[InputT, OutputT], Sequence[str]]
+    score: Callable[[OutputT, OutputT], Mapping[str, float]]
+    prose: Callable[[OutputT], Sequence[str]]
+
+    def prompt_version(self, style: PromptStyle) -> str:
+        return f"{self.version}/{style}"
+
+    def messages(self, prompt_input: InputT, style: PromptStyle) -> list[Message]:
+        """The exact messages a model sees: constant first part, then the compact JSON of the input."""
+        system = self.name if style == "tag" else self.instructions
+        return [Message("system", system), Message("user", compact_json(prompt_input))]
+
+    def output_schema(self) -> dict[str, Any]:
+        return self.output.model_json_schema()
+
+    def input_schema(self) -> dict[str, Any]:
+        return self.prompt_input.model_json_schema()
+
+
+AnyFeature: TypeAlias = Feature[Any, Any]
+
+
+def compact_json(shape: Closed) -> str:
+    """JSON without spaces, keys in declared order: the same bytes as `JSON.stringify` gives in TypeScript."""
+    return json.dumps(shape.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))

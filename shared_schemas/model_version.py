@@ -1,0 +1,19 @@
+"""Owns the name of what answered: which weights, which adapter, which prompt. Knows nothing of where they lie."""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from shared_schemas.closed import Closed
+from shared_schemas.feature import PromptStyle
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ModelVersion(Closed):
+    """`name` is what people read; the hashes are what proves it."""
+
+    name: str
+    base_sha256: Sha256
+    adapter_sha256: Sha256 | None = None
+    prompt_style: PromptStyle

@@ -1,0 +1,50 @@
+"""Owns the checks of wording that every feature shares: sense, repetition, jargon.
+
+Knows no feature and no model; each check returns a sentence of what is wrong, or nothing.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+JARGON = ("allocated hours", "predicted delay", "predicted total", "velocity", "progress ratio", "threat level", "points/hour")
+"""Words of the metrics layer that a person must not read (contract.md 1.4)."""
+
+SAME = 0.85
+"""Two texts that share this part of their distinct words (Jaccard) say the same thing twice."""
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def similar(first: str, second: str) -> bool:
+    a, b = (frozenset(re.findall(r"\w+", text.casefold())) for text in (first, second))
+    return a == b or len(a & b) >= SAME * len(a | b)
+
+
+def repeats(texts: Sequence[str], what: str) -> Iterator[str]:
+    for i, text in enumerate(texts):
+        if any(similar(text, earlier) for earlier in texts[:i]):
+            yield f"{what} repeat each other: {text!r}"
+
+
+def jargon(texts: Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        for word in JARGON:
+            if word in text.casefold():
+                yield f"jargon {word!r} in {text!r}"
+
+
+def nonsense(texts: Sequence[str], *, words: int) -> Iterator[str]:
+    """Texts with fewer than `words` distinct words, or with one word filling a third of six or more."""
+    for text in texts:
+        found = [word.casefold() for word in _WORD.findall(text)]
+        if len(set(found)) < words:
+            yield f"not a sentence: {text!r}"
+        elif len(found) >= 6 and max(found.count(word) for word in found) * 3 > len(found):
+            yield f"one word over and over: {text!r}"
+
+
+def cut_off(texts: Sequence[str]) -> Iterator[str]:
+    """Sentences that stop before they end."""
+    for text in texts:
+        if text.rstrip()[-1:] not in {".", "!", "?"}:
+            yield f"ends in the middle of a sentence: {text!r}"

@@ -1,0 +1,90 @@
+import type { FeatureName } from "./features.gen.ts";
+import { isOutput, type Outputs } from "./validate_output.ts";
+
+/** Why the private model gave no usable answer: the names that the ledger keeps. */
+export type Cause = "unreachable" | "timeout" | "overloaded" | "refused" | "invalid_json" | "schema" | "rejected" | "failed";
+
+export type Answered<F extends FeatureName> = {
+  output: Outputs[F];
+  confidence: number;
+  model: string;
+  promptVersion: string;
+  inputTokens: number;
+  outputTokens: number;
+  details: Record<string, unknown>;
+};
+
+export type Asked<F extends FeatureName> = { answer: Answered<F> } | { cause: Cause };
+
+export type AskInference = <F extends FeatureName>(feature: F, promptInput: unknown, requestId: string) => Promise<Asked<F>>;
+
+/** Asks the inference service once, within a deadline. Never throws: whatever goes wrong has a name. */
+export function inferenceClient(url: string, token: string, deadlineMs: number): AskInference {
+  return async (feature, promptInput, requestId) => {
+    try {
+      const response = await fetch(new URL(`/v1/features/${feature}`, url), {
+        method: "POST",
+        headers: {
+          "authorization": `Bearer ${token}`,
+          "content-type": "application/json",
+          "x-deadline-ms": String(deadlineMs),
+          "x-request-id": requestId,
+        },
+        body: JSON.stringify(promptInput),
+        signal: AbortSignal.timeout(deadlineMs),
+      });
+      const body = await json(response);
+      return response.ok ? read(feature, body) : { cause: causeOf(response.status, body) };
+    } catch (error) {
+      return { cause: isTimeout(error) ? "timeout" : "unreachable" };
+    }
+  };
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "TimeoutError";
+}
+
+/** The body, or undefined when it is no JSON; a broken connection throws. */
+async function json(response: Response): Promise<unknown> {
+  const text = await response.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function causeOf(status: number, body: unknown): Cause {
+  const code = field(field(body, "error"), "code");
+  if (code === "rejected") return "rejected";
+  if (code === "invalid_output" || code === "truncated") return "schema";
+  if (status === 503 || status === 429) return "overloaded";
+  if (status === 504) return "timeout";
+  return status >= 400 && status < 500 ? "refused" : "failed";
+}
+
+function read<F extends FeatureName>(feature: F, body: unknown): Asked<F> {
+  if (body === undefined) return { cause: "invalid_json" };
+  const [output, confidence, model, usage] = ["output", "confidence", "model", "usage"].map((name) => field(body, name));
+  if (!isOutput(feature, output) || !isPercent(confidence)) return { cause: "schema" };
+  return {
+    answer: {
+      output,
+      confidence,
+      model: String(field(model, "name") ?? "unknown"),
+      promptVersion: String(field(body, "prompt_version") ?? "unknown"),
+      inputTokens: Number(field(usage, "prompt_tokens") ?? 0),
+      outputTokens: Number(field(usage, "output_tokens") ?? 0),
+      details: { raw: field(body, "details"), timings: field(body, "timings"), usage, model },
+    },
+  };
+}
+
+function isPercent(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 100;
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}

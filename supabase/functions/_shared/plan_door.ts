@@ -1,0 +1,45 @@
+import { describePlan, readPlanWish } from "./describe_plan.ts";
+import type { Door } from "./door.ts";
+
+/** The only text of an error that the app shows a person: status 200 with `error` (contract.md 2.5, trap T15). */
+const BUSY = "The planning assistant cannot answer right now. Please try again in a minute.";
+
+/** The planning assistant (contract.md section 2): errors are 500. */
+export const planDoor: Door<"plan"> = {
+  feature: "plan",
+  errorStatus: 500,
+  async prepare(body, caller, database) {
+    const wish = readPlanWish(body);
+    const { orgId } = await caller();
+    const similar = orgId === null ? [] : await similarTasks(() => database.similarTasks(orgId, wish.title, wish.skills));
+    return { ...describePlan(wish, similar), taskId: null };
+  },
+  fallback() {
+    return { provider: "none", model: "none", output: null, confidence: null };
+  },
+  succeed({ output, confidence }, provenance) {
+    return {
+      suggested_plan: output.suggested_plan,
+      ai_metadata: {
+        overall_risks: output.overall_risks,
+        assumptions: output.assumptions,
+        confidence,
+        generated_at: new Date().toISOString(),
+        ...provenance,
+      },
+    };
+  },
+  fail() {
+    return { error: BUSY };
+  },
+};
+
+/** Similar tasks are a guide to style: a plan without them is better than no plan. */
+async function similarTasks<T>(find: () => Promise<T[]>): Promise<T[]> {
+  try {
+    return await find();
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return [];
+  }
+}

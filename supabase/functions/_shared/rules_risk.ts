@@ -1,0 +1,58 @@
+import type { RiskInput, RiskOutput } from "./features.gen.ts";
+
+/** Names the rules where a model's name stands. */
+export const RULES = "rules-1";
+
+/** How sure the rules are: they repeat the database's arithmetic, and that is all they know. */
+export const RULES_CONFIDENCE = 50;
+
+const TIME: Record<RiskInput["milestone"], string> = {
+  "50_percent": "Half of your time for this task is used.",
+  "75_percent": "Three quarters of your time for this task is used.",
+  "1h_left": "About one hour is left for this task.",
+  "30m_left": "About 30 minutes are left for this task.",
+  "none": "",
+};
+
+const ACTIONS: Record<RiskInput["level"], string[]> = {
+  low: ["Keep this rhythm and tick off the next open step."],
+  medium: ["Finish the smallest open step next, before anything else.", "Tell your manager today if something blocks you."],
+  high: ["Work on the most important open step right now.", "Tell your manager now what is open and ask for help."],
+};
+
+/** The coach's answer from the metrics alone, when no model can answer: plain, correct, and the same every time. */
+export function rulesRisk(task: RiskInput): RiskOutput {
+  const level = levelFor(task);
+  return { risk_level: level, reasons: reasons(task, level), recommended_actions: actions(task, level) };
+}
+
+/** As `expected_level` in Python's `features/risk.py`. */
+function levelFor({ level, pace, milestone }: RiskInput): RiskInput["level"] {
+  const late = milestone === "75_percent" || milestone === "1h_left" || milestone === "30m_left";
+  if (level === "low" && late && (pace === "far_behind" || pace === "not_started")) return "medium";
+  if (level === "high" && (pace === "ahead" || pace === "on_pace")) return "medium";
+  return level;
+}
+
+function reasons(task: RiskInput, level: RiskInput["level"]): string[] {
+  const said = [TIME[task.milestone] || timeUsed(task), progress(task)];
+  if (task.late && level !== "low") said.push(`At this speed the task would end about ${task.late} late.`);
+  return said;
+}
+
+function timeUsed(task: RiskInput): string {
+  if (task.budget_minutes === 0) return "No time is set for this task, so only its progress counts.";
+  return task.gone_percent >= 100 ? "The planned time is used up." : `${task.gone_percent}% of the planned time is used.`;
+}
+
+function progress(task: RiskInput): string {
+  if (task.done_percent === 0) return "Nothing is ticked off yet.";
+  if (task.done_percent === 100) return "All steps are ticked off, well done.";
+  return `${task.done_percent}% of the work is done.`;
+}
+
+function actions(task: RiskInput, level: RiskInput["level"]): string[] {
+  if (task.done_percent === 100) return ["Hand the result in for review so that the task can be closed."];
+  if (task.done_percent === 0 && level === "low") return ["Begin with the smallest step and tick it off."];
+  return ACTIONS[level];
+}

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { readSettings } from "./settings.ts";
+
+const GOOD: Record<string, string> = {
+  SUPABASE_URL: "https://project.example",
+  SUPABASE_SERVICE_ROLE_KEY: "legacy",
+  INFERENCE_URL: "https://slm.example",
+  INFERENCE_TOKEN: "token",
+};
+const read = (overrides: Record<string, string | undefined>) =>
+  readSettings((name) => ({ ...GOOD, ...overrides } as Record<string, string | undefined>)[name]);
+
+Deno.test("readSettings() prefers the new secret key over the old one", () => {
+  assert.equal(read({ SUPABASE_SECRET_KEYS: '{"default":"sb_secret_new"}' }).secretKey, "sb_secret_new");
+  assert.equal(read({}).secretKey, "legacy");
+});
+
+const FAULTS: [string, Record<string, string | undefined>, string][] = [
+  ["a missing URL", { SUPABASE_URL: undefined }, "SUPABASE_URL is not set"],
+  ["an empty token", { INFERENCE_TOKEN: "" }, "INFERENCE_TOKEN is not set"],
+  ["no key", { SUPABASE_SERVICE_ROLE_KEY: undefined }, "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set"],
+  ["a broken key object", { SUPABASE_SECRET_KEYS: "{" }, "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set"],
+  ["no URL at all", { INFERENCE_URL: "slm" }, "INFERENCE_URL is not a URL"],
+  ["a deadline in words", { INFERENCE_DEADLINE_MS: "soon" }, "INFERENCE_DEADLINE_MS is not a number from 100 to 120000"],
+  ["a deadline past the platform's", { INFERENCE_DEADLINE_MS: "500000" }, "INFERENCE_DEADLINE_MS is not a number from 100 to 120000"],
+  [
+    "two faults at once",
+    { SUPABASE_URL: undefined, INFERENCE_TOKEN: undefined },
+    "SUPABASE_URL is not set; INFERENCE_TOKEN is not set",
+  ],
+];
+for (const [name, overrides, message] of FAULTS) {
+  Deno.test(`readSettings() refuses ${name}`, () => {
+    assert.throws(() => read(overrides), { message: `Cannot use the settings: ${message}` });
+  });
+}

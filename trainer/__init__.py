@@ -1,0 +1,1 @@
+"""History to dataset to model to verdict. Knows nothing of HTTP serving."""

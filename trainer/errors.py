@@ -1,0 +1,23 @@
+"""Owns what can go wrong in training.
+
+TrainerError                 said in one line; the command ends with exit 1
+ ├─ MissingEnvironment       Axolotl's environment or the converter is not there
+ ├─ StageFailed              a stage's process ended badly
+ └─ ParityFailed             what llama.cpp reads is not what was trained
+"""
+
+
+class TrainerError(Exception):
+    """Something that the operator can act on; the text says what."""
+
+
+class MissingEnvironment(TrainerError):
+    """A tool that a stage runs is not installed."""
+
+
+class StageFailed(TrainerError):
+    """A stage's process ended with an error; the text names its log."""
+
+
+class ParityFailed(TrainerError):
+    """The exported model does not see the tokens that it was trained on."""

@@ -1,0 +1,55 @@
+"""Owns when a stage is done: its folder holds a manifest, written last, made from the same inputs.
+
+Knows nothing of what any stage does.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+
+def run_stage(folder: Path, inputs: Facts, make: Callable[[Path], Facts], *, keep_partial: bool = False) -> dict[str, Any]:
+    """Run `make(folder)` unless the folder already holds its result for these inputs; return the stage's facts.
+
+    A killed run leaves no manifest, so the next run does the stage again: from nothing, or, with `keep_partial`,
+    in the same folder as long as the inputs are the same.
+    """
+    key = digest(inputs)
+    done = read_manifest(folder)
+    if done.get("key") == key:
+        return dict(done["facts"])
+    begun = folder / "begun"
+    if not (keep_partial and begun.exists() and begun.read_text() == key):
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun.write_text(key)
+    facts = dict(make(folder))
+    write_json(folder / "manifest.json", {"key": key, "inputs": dict(inputs), "facts": facts})
+    return facts
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write in one step: a reader sees the old file or the new one, never half of it."""
+    partial = path.with_suffix(path.suffix + ".part")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
