@@ -19,7 +19,9 @@ await server.finished;
 async function loadFunctions(folder: string): Promise<Map<string, Handler>> {
   const found = new Map<string, Handler>();
   const real = Deno.serve;
-  for (const entry of [...Deno.readDirSync(folder)].filter((entry) => entry.isDirectory && !entry.name.startsWith("_"))) {
+  for (
+    const entry of [...Deno.readDirSync(folder)].filter((entry) => entry.isDirectory && !entry.name.startsWith("_"))
+  ) {
     Deno.serve = ((handler: Handler) => found.set(entry.name, handler)) as unknown as typeof Deno.serve;
     await import(new URL(`${entry.name}/index.ts`, `file://${Deno.realPathSync(folder)}/`).href);
   }
@@ -31,8 +33,12 @@ async function route(request: Request): Promise<Response> {
   const url = new URL(request.url);
   if (url.pathname === "/healthz") return new Response("ok");
   const name = /^\/functions\/v1\/([\w-]+)$/.exec(url.pathname)?.[1];
-  if (name) return await functions.get(name)?.(request) ?? Response.json({ message: "Function not found" }, { status: 404 });
-  if (/^\/(rest|auth)\/v1(\/|$)/.test(url.pathname)) return await pass(request, new URL(url.pathname + url.search, lite));
+  if (name) {
+    return await functions.get(name)?.(request) ?? Response.json({ message: "Function not found" }, { status: 404 });
+  }
+  if (/^\/(rest|auth)\/v1(\/|$)/.test(url.pathname)) {
+    return await pass(request, new URL(url.pathname + url.search, lite));
+  }
   return Response.json({ message: "not found" }, { status: 404 });
 }
 

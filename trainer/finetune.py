@@ -1,5 +1,6 @@
 """Owns running Axolotl: its environment, its progress, its ways to fail. Knows nothing of features."""
 
+import json
 import os
 import re
 import subprocess
@@ -69,6 +70,14 @@ def run_process(command: list[str], *, axolotl: Path, log: Path, progress: Progr
             progress(line)
     if process.returncode:
         raise StageFailed(f"{command[0]} {command[1]} ended with {process.returncode}: {_last_words(log)} (see {log})")
+
+
+def package_versions(axolotl: Path) -> dict[str, str]:
+    """What trained and converted: the versions in Axolotl's environment."""
+    names = ["axolotl", "torch", "transformers", "peft", "gguf"]
+    code = f"import json,importlib.metadata as m;print(json.dumps({{n:m.version(n) for n in {names!r}}}))"
+    found = subprocess.run([str(axolotl / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)
+    return dict(json.loads(found.stdout))
 
 
 def _last_words(log: Path) -> str:

@@ -5,22 +5,31 @@ A template teacher's examples make one small adapter for both features, so that 
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from inference.model_store import ModelFiles, file_sha256
+from inference.predict import Predictor
 from shared_schemas.closed import Closed
 from shared_schemas.example import Example
 from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
+from shared_schemas.model_version import ModelVersion
 from trainer.axolotl_config import LoraRecipe
-from trainer.finetune import Progress, dequantise_base, finetune
+from trainer.evaluate import evaluate
+from trainer.export import check_tokens, export_adapter
+from trainer.finetune import Progress, dequantise_base, finetune, package_versions
 from trainer.format import format_conversations
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import risk_examples
 from trainer.split import split_kinds
-from trainer.stage import run_stage, sha256
+from trainer.stage import run_stage, sha256, write_json
 from trainer.task_titles import KINDS
+
+MODEL_NAME = "smollm2-135m-starter-1"
+CONTEXT_TOKENS = 2048
 
 
 class StarterOptions(Closed):
@@ -62,17 +71,65 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def train_adapter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl: Path, progress: Progress) -> dict[str, Any]:
-    """Data, trainable weights and the fine-tune; each stage is skipped when it is done. Returns their facts."""
+def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl: Path, publish: Path, progress: Progress) -> dict[str, Any]:
+    """The whole pass. Each stage is skipped when it is done; a killed run goes on where it was. Returns the manifest."""
     data = make_data(options, work / "data")
     progress(f"data: {data['train']['rows']} training rows, {data['held_out']['rows']} held out")
     base = {"base_sha256": sha256(base_gguf)}
     run_stage(work / "base", base, lambda folder: dequantise_base(base_gguf, folder, axolotl=axolotl, progress=progress))
     progress("base: weights ready")
-    tune = run_stage(
+    tuned = run_stage(
         work / "adapter",
         {**base, "data": data["train"]["sha256"], "recipe": options.recipe.model_dump()},
         lambda folder: finetune(options.recipe, base=work / "base", data=work / "data" / "train.jsonl", out=folder, axolotl=axolotl, progress=progress),
         keep_partial=True,
     )
-    return {"data": data, "finetune": tune}
+    weights = work / "adapter" / "adapter_model.safetensors"
+    exported = run_stage(
+        work / "export", {"weights": sha256(weights)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress)
+    )
+    version = ModelVersion(name=MODEL_NAME, base_sha256=base["base_sha256"], adapter_sha256=exported["sha256"], prompt_style="tag")
+    held_out = read_examples(work / "data" / "held_out.jsonl")
+    judged = run_stage(
+        work / "evaluation",
+        {"model": version.model_dump(), "held_out": data["held_out"]["sha256"]},
+        lambda _folder: _judge(ModelFiles(base_gguf, work / "export" / "adapter.gguf", version), held_out, work / "base", axolotl, progress),
+    )
+    manifest = {
+        "model": version.model_dump(),
+        "licence": "Apache-2.0 (base: SmolLM2-135M-Instruct)",
+        "options": options.model_dump(),
+        "data": {"origin": "template", **data},
+        "finetune": tuned,
+        "adapter_bytes": exported["bytes"],
+        **judged,
+        "versions": package_versions(axolotl),
+    }
+    _publish(work / "export" / "adapter.gguf", manifest, publish)
+    progress(f"published: {publish}")
+    return manifest
+
+
+def _judge(files: ModelFiles, held_out: Sequence[Example], base: Path, axolotl: Path, progress: Progress) -> dict[str, Any]:
+    predictor = Predictor(files, n_ctx=CONTEXT_TOKENS, n_threads=2)
+    try:
+        parity = check_tokens(predictor, base, held_out, axolotl=axolotl)
+        progress(f"parity: the token ids of {parity['equal']} prompts are equal")
+        return {"parity": parity, "held_out": evaluate(predictor, held_out, progress=progress)}
+    finally:
+        predictor.close()
+
+
+def _publish(adapter: Path, manifest: dict[str, Any], folder: Path) -> None:
+    """The adapter first, its manifest last: what the manifest names is always there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "adapter.gguf.part"
+    shutil.copyfile(adapter, partial)
+    if file_sha256(partial) != manifest["model"]["adapter_sha256"]:
+        raise OSError(f"Cannot publish {adapter}: the copy differs")
+    partial.replace(folder / "adapter.gguf")
+    write_json(folder / "manifest.json", manifest)
+
+
+def read_examples(path: Path) -> list[Example]:
+    return [Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]

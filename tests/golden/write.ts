@@ -17,7 +17,14 @@ write(
   "risk.json",
   read("risk.json").map(({ name, wire }) => {
     const { promptInput, shortened } = describeTask(wire);
-    return { name, wire, promptInput, shortened, messages: messages("risk", promptInput, "tag"), rules: rulesRisk(promptInput) };
+    return {
+      name,
+      wire,
+      promptInput,
+      shortened,
+      messages: messages("risk", promptInput, "tag"),
+      rules: rulesRisk(promptInput),
+    };
   }),
 );
 write(

@@ -2,7 +2,15 @@ import type { FeatureName } from "./features.gen.ts";
 import { isOutput, type Outputs } from "./validate_output.ts";
 
 /** Why the private model gave no usable answer: the names that the ledger keeps. */
-export type Cause = "unreachable" | "timeout" | "overloaded" | "refused" | "invalid_json" | "schema" | "rejected" | "failed";
+export type Cause =
+  | "unreachable"
+  | "timeout"
+  | "overloaded"
+  | "refused"
+  | "invalid_json"
+  | "schema"
+  | "rejected"
+  | "failed";
 
 export type Answered<F extends FeatureName> = {
   output: Outputs[F];
@@ -16,7 +24,11 @@ export type Answered<F extends FeatureName> = {
 
 export type Asked<F extends FeatureName> = { answer: Answered<F> } | { cause: Cause };
 
-export type AskInference = <F extends FeatureName>(feature: F, promptInput: unknown, requestId: string) => Promise<Asked<F>>;
+export type AskInference = <F extends FeatureName>(
+  feature: F,
+  promptInput: unknown,
+  requestId: string,
+) => Promise<Asked<F>>;
 
 /** Asks the inference service once, within a deadline. Never throws: whatever goes wrong has a name. */
 export function inferenceClient(url: string, token: string, deadlineMs: number): AskInference {
@@ -66,7 +78,9 @@ function causeOf(status: number, body: unknown): Cause {
 
 function read<F extends FeatureName>(feature: F, body: unknown): Asked<F> {
   if (body === undefined) return { cause: "invalid_json" };
-  const [output, confidence, model, usage] = ["output", "confidence", "model", "usage"].map((name) => field(body, name));
+  const [output, confidence, model, usage] = ["output", "confidence", "model", "usage"].map((name) =>
+    field(body, name)
+  );
   if (!isOutput(feature, output) || !isPercent(confidence)) return { cause: "schema" };
   return {
     answer: {

@@ -1,4 +1,4 @@
-import { createRemoteJWKSet, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from "jose";
+import { createRemoteJWKSet, decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from "jose";
 import { Unauthorized } from "./unauthorized.ts";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -20,7 +20,9 @@ export function authenticator(supabaseUrl: string, legacySecret: string | undefi
     if (decodeProtectedHeader(token).alg !== "HS256") {
       return (await jwtVerify(token, projectKeys, { algorithms: ASYMMETRIC, audience })).payload;
     }
-    if (sharedSecret === undefined) throw new Unauthorized("The token is signed with a secret that this project no longer uses");
+    if (sharedSecret === undefined) {
+      throw new Unauthorized("The token is signed with a secret that this project no longer uses");
+    }
     return (await jwtVerify(token, sharedSecret, { algorithms: ["HS256"], audience })).payload;
   }
 

@@ -89,7 +89,9 @@ function levelOf(metrics: Record<string, unknown>): RiskInput["level"] {
 }
 
 function milestoneOf(value: unknown): RiskInput["milestone"] {
-  return value === "50_percent" || value === "75_percent" || value === "1h_left" || value === "30m_left" ? value : "none";
+  return value === "50_percent" || value === "75_percent" || value === "1h_left" || value === "30m_left"
+    ? value
+    : "none";
 }
 
 function minutesLeft(milestone: RiskInput["milestone"], budget: number, spent: number): number {

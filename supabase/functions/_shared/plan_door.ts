@@ -11,7 +11,9 @@ export const planDoor: Door<"plan"> = {
   async prepare(body, caller, database) {
     const wish = readPlanWish(body);
     const { orgId } = await caller();
-    const similar = orgId === null ? [] : await similarTasks(() => database.similarTasks(orgId, wish.title, wish.skills));
+    const similar = orgId === null
+      ? []
+      : await similarTasks(() => database.similarTasks(orgId, wish.title, wish.skills));
     return { ...describePlan(wish, similar), taskId: null };
   },
   fallback() {

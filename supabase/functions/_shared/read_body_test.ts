@@ -24,10 +24,17 @@ const REFUSED: [string, Request, string][] = [
   ["an array", post("[]"), "Cannot read the body: it is not a JSON object"],
   ["null", post("null"), "Cannot read the body: it is not a JSON object"],
   ["bytes that are no UTF-8", post(new Uint8Array([123, 255, 125])), "Cannot read the body: it is not UTF-8 text"],
-  ["one byte too many", post(" ".repeat(MAX_BODY_BYTES + 1)), `Cannot read the body: it is larger than ${MAX_BODY_BYTES} bytes`],
+  [
+    "one byte too many",
+    post(" ".repeat(MAX_BODY_BYTES + 1)),
+    `Cannot read the body: it is larger than ${MAX_BODY_BYTES} bytes`,
+  ],
 ];
 for (const [name, request, message] of REFUSED) {
   Deno.test(`readBody() refuses ${name}`, async () => {
-    await assert.rejects(() => readBody(request), (error) => error instanceof RequestError && error.message === message);
+    await assert.rejects(
+      () => readBody(request),
+      (error) => error instanceof RequestError && error.message === message,
+    );
   });
 }

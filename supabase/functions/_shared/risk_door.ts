@@ -14,7 +14,12 @@ export const riskDoor: Door<"risk"> = {
     return Promise.resolve({ promptInput, shortened, taskId: taskId(body.metrics) });
   },
   fallback({ promptInput }) {
-    return { provider: "rules", model: RULES, output: rulesRisk(promptInput as RiskInput), confidence: RULES_CONFIDENCE };
+    return {
+      provider: "rules",
+      model: RULES,
+      output: rulesRisk(promptInput as RiskInput),
+      confidence: RULES_CONFIDENCE,
+    };
   },
   succeed({ output, confidence }, provenance) {
     return {

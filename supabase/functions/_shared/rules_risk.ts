@@ -16,7 +16,10 @@ const TIME: Record<RiskInput["milestone"], string> = {
 
 const ACTIONS: Record<RiskInput["level"], string[]> = {
   low: ["Keep this rhythm and tick off the next open step."],
-  medium: ["Finish the smallest open step next, before anything else.", "Tell your manager today if something blocks you."],
+  medium: [
+    "Finish the smallest open step next, before anything else.",
+    "Tell your manager today if something blocks you.",
+  ],
   high: ["Work on the most important open step right now.", "Tell your manager now what is open and ask for help."],
 };
 
@@ -42,7 +45,9 @@ function reasons(task: RiskInput, level: RiskInput["level"]): string[] {
 
 function timeUsed(task: RiskInput): string {
   if (task.budget_minutes === 0) return "No time is set for this task, so only its progress counts.";
-  return task.gone_percent >= 100 ? "The planned time is used up." : `${task.gone_percent}% of the planned time is used.`;
+  return task.gone_percent >= 100
+    ? "The planned time is used up."
+    : `${task.gone_percent}% of the planned time is used.`;
 }
 
 function progress(task: RiskInput): string {

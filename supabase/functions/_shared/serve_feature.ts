@@ -1,4 +1,4 @@
-import type { AskInference, Asked } from "./ask_inference.ts";
+import type { Asked, AskInference } from "./ask_inference.ts";
 import type { Authenticate } from "./authenticate.ts";
 import { cors } from "./cors.ts";
 import type { Caller, Database, LedgerRow } from "./database.ts";
@@ -61,7 +61,9 @@ async function answer<F extends FeatureName>(door: Door<F>, services: Services, 
     ...("cause" in asked ? { fallback: asked.cause } : {}),
   };
   const { output, confidence } = given;
-  services.background(record(services.database, caller, ledgerRow(door.feature, prepared, asked, given, provenance, modelMs)));
+  services.background(
+    record(services.database, caller, ledgerRow(door.feature, prepared, asked, given, provenance, modelMs)),
+  );
   return respond(
     output === null || confidence === null ? door.fail(provenance) : door.succeed({ output, confidence }, provenance),
   );

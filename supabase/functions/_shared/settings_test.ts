@@ -18,11 +18,27 @@ Deno.test("readSettings() prefers the new secret key over the old one", () => {
 const FAULTS: [string, Record<string, string | undefined>, string][] = [
   ["a missing URL", { SUPABASE_URL: undefined }, "SUPABASE_URL is not set"],
   ["an empty token", { INFERENCE_TOKEN: "" }, "INFERENCE_TOKEN is not set"],
-  ["no key", { SUPABASE_SERVICE_ROLE_KEY: undefined }, "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set"],
-  ["a broken key object", { SUPABASE_SECRET_KEYS: "{" }, "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set"],
+  [
+    "no key",
+    { SUPABASE_SERVICE_ROLE_KEY: undefined },
+    "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set",
+  ],
+  [
+    "a broken key object",
+    { SUPABASE_SECRET_KEYS: "{" },
+    "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set",
+  ],
   ["no URL at all", { INFERENCE_URL: "slm" }, "INFERENCE_URL is not a URL"],
-  ["a deadline in words", { INFERENCE_DEADLINE_MS: "soon" }, "INFERENCE_DEADLINE_MS is not a number from 100 to 120000"],
-  ["a deadline past the platform's", { INFERENCE_DEADLINE_MS: "500000" }, "INFERENCE_DEADLINE_MS is not a number from 100 to 120000"],
+  [
+    "a deadline in words",
+    { INFERENCE_DEADLINE_MS: "soon" },
+    "INFERENCE_DEADLINE_MS is not a number from 100 to 120000",
+  ],
+  [
+    "a deadline past the platform's",
+    { INFERENCE_DEADLINE_MS: "500000" },
+    "INFERENCE_DEADLINE_MS is not a number from 100 to 120000",
+  ],
   [
     "two faults at once",
     { SUPABASE_URL: undefined, INFERENCE_TOKEN: undefined },

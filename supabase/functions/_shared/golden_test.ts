@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { describePlan, readPlanWish } from "./describe_plan.ts";
+import { describeTask } from "./describe_task.ts";
+import { messages } from "./messages.ts";
+import { rulesRisk } from "./rules_risk.ts";
+import { isOutput } from "./validate_output.ts";
+
+// deno-lint-ignore no-explicit-any
+const golden = (name: string): any[] =>
+  JSON.parse(Deno.readTextFileSync(new URL(`../../../tests/golden/${name}`, import.meta.url)));
+
+for (const { name, wire, promptInput, shortened, messages: wanted, rules } of golden("risk.json")) {
+  Deno.test(`describeTask() agrees with the golden example: ${name}`, () => {
+    assert.deepEqual(describeTask(wire), { promptInput, shortened });
+    assert.deepEqual(messages("risk", promptInput, "tag"), wanted);
+  });
+  Deno.test(`rulesRisk() gives a valid answer: ${name}`, () => {
+    assert.deepEqual(rulesRisk(promptInput), rules);
+    assert.ok(isOutput("risk", rules));
+  });
+}
+
+for (const { name, wire, similar, promptInput, shortened, messages: wanted } of golden("plan.json")) {
+  Deno.test(`describePlan() agrees with the golden example: ${name}`, () => {
+    assert.deepEqual(describePlan(readPlanWish(wire), similar), { promptInput, shortened });
+    assert.deepEqual(messages("plan", promptInput, "tag"), wanted);
+  });
+}
+
+Deno.test("no name of a person reaches the prompt", () => {
+  for (const { promptInput } of golden("risk.json")) assert.ok(!JSON.stringify(promptInput).includes("Asha"));
+});

@@ -1,0 +1,124 @@
+"""Owns the trainer's command line: arguments in, tables and exit codes out. 0 done, 1 failed, 2 usage."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from inference.errors import StartError
+from inference.model_store import NO_ADAPTER, STARTER, ModelFiles, default_model, find_model
+from inference.predict import Predictor
+from inference.settings import Settings
+from trainer.errors import TrainerError
+from trainer.evaluate import evaluate
+from trainer.finetune import REPOSITORY
+from trainer.starter import CONTEXT_TOKENS, StarterOptions, read_examples, run_starter
+
+EXAMPLES = """\
+examples:
+  scripts/setup-axolotl && python -m trainer starter      train, export, check and publish the starter adapter
+  python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
+  python -m trainer evaluate                              the starter adapter on its held-out examples
+  python -m trainer evaluate --adapter none --limit 40    the untuned base, told by instructions
+"""
+WORK = REPOSITORY / ".stack" / "starter"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    try:
+        options.run(options)
+    except (TrainerError, StartError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train, check and judge the private model.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    defaults = StarterOptions()
+
+    starter = commands.add_parser("starter", help="make the starter adapter: data, fine-tune, export, checks")
+    starter.add_argument("--risk", type=_natural, default=defaults.risk, help="risk examples to train on (default: %(default)s)")
+    starter.add_argument("--plan", type=_natural, default=defaults.plan, help="plan examples to train on (default: %(default)s)")
+    starter.add_argument("--held-out", type=_natural, default=defaults.held_out, help="examples of each feature held out (default: %(default)s)")
+    starter.add_argument("--seed", type=int, default=defaults.seed, help="the same seed gives the same data (default: %(default)s)")
+    starter.add_argument("--work-dir", type=Path, default=WORK, help="where the stages keep their results (default: .stack/starter)")
+    starter.add_argument("--publish", type=Path, default=STARTER, help="folder that gets adapter.gguf and manifest.json (default: inference/adapters/starter)")
+    starter.add_argument("--axolotl", type=Path, default=REPOSITORY / ".axolotl", help="Axolotl's environment (default: .axolotl)")
+    starter.set_defaults(run=_starter)
+
+    judge = commands.add_parser("evaluate", help="judge a model on the starter's held-out examples")
+    judge.add_argument("--adapter", type=Path, default=STARTER, help="folder of the adapter, or 'none' for the untuned base (default: the starter)")
+    judge.add_argument("--limit", type=_natural, default=defaults.held_out, help="examples of each feature (default: %(default)s)")
+    judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    judge.set_defaults(run=_evaluate)
+    return parser
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _starter(options: argparse.Namespace) -> None:
+    wanted = StarterOptions(risk=options.risk, plan=options.plan, held_out=options.held_out, seed=options.seed)
+    manifest = run_starter(wanted, base_gguf=default_model(), work=options.work_dir.resolve(), axolotl=options.axolotl, publish=options.publish, progress=_progress)
+    _print_verdict(manifest["model"]["name"], manifest["held_out"])
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    files = find_model(Settings(adapter_path=options.adapter))
+    examples = [example for feature in ("risk", "plan") for example in held_out(feature)[: options.limit]]
+    predictor = Predictor(files, n_ctx=CONTEXT_TOKENS, n_threads=2)
+    try:
+        verdict = evaluate(predictor, examples, progress=_progress)
+    finally:
+        predictor.close()
+    if options.json:
+        print(json.dumps({"model": files.version.model_dump(), "held_out": verdict}, indent=2))
+    else:
+        _print_verdict(_name(files), verdict)
+
+
+def held_out(feature: str) -> list[Any]:
+    """The held-out examples of the starter's default options: made anew, always the same."""
+    from tempfile import TemporaryDirectory
+
+    from trainer.starter import make_data
+
+    with TemporaryDirectory() as folder:
+        make_data(StarterOptions(), Path(folder))
+        return [example for example in read_examples(Path(folder) / "held_out.jsonl") if example.feature == feature]
+
+
+def _name(files: ModelFiles) -> str:
+    return files.version.name if files.adapter != NO_ADAPTER else f"{files.version.name}, untuned"
+
+
+def _print_verdict(name: str, verdict: Mapping[str, Any]) -> None:
+    for feature, row in verdict.items():
+        table = Table(title=f"{name}: {feature}, n = {row['n']} held-out inputs", title_justify="left")
+        for column in ("metric", "mean", "95 % interval"):
+            table.add_column(column)
+        for metric, value in row.items():
+            if isinstance(value, dict) and "mean" in value:
+                table.add_row(metric, f"{value['mean']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+        table.add_row("p50, ms", f"{row['p50_ms']}", "")
+        table.add_row("output tokens", f"{row['mean_output_tokens']}", "")
+        table.add_row("refused", json.dumps(row["refused"]), "")
+        Console().print(table)
+
+
+def _progress(line: str) -> None:
+    """Progress goes to stderr: one line that rewrites itself on a terminal, plain lines elsewhere."""
+    end, start = ("", "\r\x1b[K") if sys.stderr.isatty() else ("\n", "")
+    print(f"{start}{line.strip()[:160]}", end=end, file=sys.stderr, flush=True)
