@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 
 import uvicorn
@@ -9,6 +10,7 @@ import uvicorn
 from inference.app import create_app
 from inference.errors import StartError
 from inference.model_store import find_model
+from inference.predict import Predictor
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -30,8 +32,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_settings()
-        app = create_app(settings, find_model(settings))
-        config = uvicorn.Config(app, host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+        predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=settings.threads or os.cpu_count() or 1)
+        config = uvicorn.Config(create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
         server = uvicorn.Server(config)
         server.run()
     except StartError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
@@ -14,7 +13,6 @@ from pydantic import ValidationError
 from inference.auth import is_allowed
 from inference.body_limit import BodyLimit
 from inference.errors import BadAnswer, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Rejected
-from inference.model_store import ModelFiles
 from inference.predict import Predictor
 from inference.settings import Settings
 from inference.worker import Check, Worker
@@ -43,17 +41,15 @@ class Unauthorized(InferenceError):
     code = "unauthorized"
 
 
-def create_app(settings: Settings, model: ModelFiles) -> FastAPI:
-    """The service. The model loads when the app starts; `/readyz` says when it is there."""
+def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
+    """The service over a loaded model. `/healthz` says that it lives, `/readyz` that one more request may wait."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        worker = Worker(settings.queue_limit)
-        predictor = await worker.run(lambda _ms, _check: _load(settings, model), deadline_s=600)
-        app.state.worker, app.state.predictor = worker, predictor
+        app.state.worker = Worker(settings.queue_limit)
         log.info("ready: %s", predictor.version.name)
         yield
-        await worker.close(predictor.close)
+        await app.state.worker.close()
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
@@ -69,15 +65,16 @@ def create_app(settings: Settings, model: ModelFiles) -> FastAPI:
             dependencies=[Depends(authorized)],
             response_model=Prediction[feature.output],  # type: ignore[name-defined]
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": feature.input_schema()}}}},
-        )(_handler(feature, settings.deadline_s))
+        )(_handler(feature, predictor, settings.deadline_s))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
     @app.get("/readyz")
-    async def readyz(request: Request) -> dict[str, Any]:
-        return {"status": "ready", "model": request.app.state.predictor.version.model_dump()}
+    async def readyz(request: Request) -> Response:
+        full = request.app.state.worker.is_full
+        return JSONResponse({"status": "full" if full else "ready", "model": predictor.version.model_dump()}, 503 if full else 200)
 
     @app.exception_handler(InferenceError)
     async def translate(_request: Request, error: InferenceError) -> Response:
@@ -86,18 +83,13 @@ def create_app(settings: Settings, model: ModelFiles) -> FastAPI:
     return app
 
 
-def _load(settings: Settings, model: ModelFiles) -> Predictor:
-    return Predictor(model, n_ctx=settings.context_tokens, n_threads=settings.threads or os.cpu_count() or 1)
-
-
-def _handler(feature: AnyFeature, longest_s: float) -> Callable[[Request, Any], Awaitable[Response]]:
+def _handler(feature: AnyFeature, predictor: Predictor, longest_s: float) -> Callable[[Request, Any], Awaitable[Response]]:
     async def answer(request: Request, x_deadline_ms: Annotated[int | None, Header(ge=1, le=150_000)] = None) -> Response:
         try:
             prompt_input = feature.prompt_input.model_validate_json(await request.body())
         except ValidationError as error:
             return _error(422, "invalid_input", [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors(include_url=False)])
         deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
-        predictor: Predictor = request.app.state.predictor
 
         def job(queue_ms: float, check: Check) -> Prediction[Closed]:
             return predictor.predict(feature, prompt_input, queue_ms=queue_ms, check=check)

@@ -18,9 +18,14 @@ class Worker:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._inside = 0
+        self.inside = 0
         self._recent_s = 1.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one runs and `limit` wait: the next one is refused."""
+        return self.inside > self._limit
 
     async def run(self, job: Callable[[float, Check], T], *, deadline_s: float) -> T:
         """Run `job(queue_ms, check)`; it must call `check` between its steps.
@@ -28,8 +33,8 @@ class Worker:
         Raises Overloaded at once when the queue is full, DeadlineExceeded when the time is over, waiting included,
         and Cancelled in the job when the awaiting task is cancelled.
         """
-        if self._inside > self._limit:
-            raise Overloaded(self._limit, retry_after_s=max(1, round(self._recent_s * self._inside)))
+        if self.is_full:
+            raise Overloaded(self._limit, retry_after_s=max(1, round(self._recent_s * self.inside)))
         gone = threading.Event()
         arrived = time.monotonic()
 
@@ -47,7 +52,7 @@ class Worker:
             finally:
                 self._recent_s = 0.8 * self._recent_s + 0.2 * (time.monotonic() - begun)
 
-        self._inside += 1
+        self.inside += 1
         future = asyncio.get_running_loop().run_in_executor(self._thread, timed)
         future.add_done_callback(self._left)
         try:
@@ -57,11 +62,10 @@ class Worker:
             raise
 
     def _left(self, future: "asyncio.Future[object]") -> None:
-        self._inside -= 1
+        self.inside -= 1
         if not future.cancelled():
             future.exception()
 
-    async def close(self, last: Callable[[], None]) -> None:
-        """Wait for what is running, run `last` on the engine's thread, and end the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, last)
-        self._thread.shutdown(wait=True)
+    async def close(self) -> None:
+        """Wait for what is running and end the thread."""
+        await asyncio.to_thread(self._thread.shutdown, wait=True)

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 NODE_BIN = ROOT / "node_modules" / ".bin"
 FUNCTIONS = ROOT / "supabase" / "functions"
+E2E = ROOT / "tests" / "e2e"
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
 
@@ -151,8 +152,12 @@ def install_node(log: Path) -> None:
             run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log)
     with unless_stamped(ROOT / "node_modules" / ".functions-cached", FUNCTIONS / "deno.lock") as needed:
         if needed:
-            doors = [str(path) for path in sorted(FUNCTIONS.glob("*/index.ts"))]
-            run([str(NODE_BIN / "deno"), "cache", "--quiet", "--frozen", "--config", str(FUNCTIONS / "deno.json"), *doors], log)
+            cache(FUNCTIONS / "deno.json", sorted(FUNCTIONS.glob("*/index.ts")), log)
+            cache(E2E / "deno.json", [E2E / "project.ts"], log)
+
+
+def cache(config: Path, sources: list[Path], log: Path) -> None:
+    run([str(NODE_BIN / "deno"), "cache", "--quiet", "--frozen", "--config", str(config), *map(str, sources)], log)
 
 
 @contextlib.contextmanager
@@ -271,6 +276,7 @@ def start(places: Places, wanted: list[Child]) -> None:
     """Start every child, wait until each answers; on any failure stop them all again."""
     for port in (places.inference_port, places.lite_port, places.port):
         check_port(port)
+    (places.state / "ports.json").write_text(json.dumps({"port": places.port, "inference_port": places.inference_port}))
     try:
         for child in wanted:
             spawn(places, child)
@@ -373,3 +379,37 @@ def call(url: str, body: Any, headers: Mapping[str, str]) -> Any:
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
     return work(), 1000 * (time.perf_counter() - began)
+
+
+# --- one part again ------------------------------------------------------------------------------------------------
+
+
+def restart(places: Places, name: str) -> None:
+    """Start one part of a running system again after it has died; the others are not touched."""
+    ports = json.loads((places.state / "ports.json").read_text())
+    places = Places(places.state, ports["port"], ports["inference_port"])
+    child = next(child for child in children(places, read_keys(places)) if child.name == name)
+    if is_alive(read_running(places)[name]):
+        raise StackError(f"Cannot start {name}: it is running")
+    spawn(places, child)
+    wait_until_healthy(places, child)
+
+
+def main() -> int:
+    parser = arguments("Install what the system needs, or start one part of a running system again.", "examples:\n  python3 scripts/stack.py install\n  python3 scripts/stack.py inference\n")
+    parser.add_argument("what", choices=["install", "inference", "database", "gateway"])
+    chosen = parser.parse_args()
+    places = Places(chosen.state.resolve(), 0, 0)
+    try:
+        if chosen.what == "install":
+            install(places)
+        else:
+            restart(places, chosen.what)
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,8 @@
 -- What each organisation allows. Private by default: no cloud, no training.
 
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
 create table if not exists public.slm_org_settings (
   id bigint generated always as identity primary key,
   org_id uuid,

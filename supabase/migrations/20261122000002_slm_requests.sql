@@ -1,5 +1,8 @@
 -- The ledger: one row for each answer, with what the model saw. The training source from day one.
 
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
 create table if not exists public.slm_requests (
   id uuid primary key,
   created_at timestamptz not null default now(),

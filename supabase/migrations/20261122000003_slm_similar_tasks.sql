@@ -1,6 +1,9 @@
 -- Earlier tasks of one organisation that resemble a new one. The app's own lookup has no organisation filter (trap T12),
 -- reads % and _ of a title as wildcards, and mixes the phases (contract.md 3.6).
 
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
 create or replace function public.slm_similar_tasks(p_org_id uuid, p_title text, p_skills text[], p_limit integer default 2)
 returns table (title text, steps text[])
 language sql stable

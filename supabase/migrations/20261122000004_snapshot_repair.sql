@@ -1,5 +1,8 @@
 -- Repairs two faults of the app's snapshots without touching its own functions (design.md, decision 2).
 
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
 -- The latest metrics no longer hold predicted_total_hours, so the frontend's call lacks that argument and matches no
 -- function: no snapshot is saved (trap T1). This overload takes the call without it and works the value out.
 create or replace function public.rpc_insert_task_risk_snapshot(

@@ -1,0 +1,121 @@
+/**
+ * Runs the pgTAP stories of supabase/tests/database on PGlite: the app's own tables, then our migrations, under the
+ * default privileges of a hosted project. Each story is a transaction of its own, rolled back. Knows nothing of what is tested.
+ *
+ * node --test supabase/tests/run.mjs
+ */
+import { PGlite } from "@electric-sql/pglite";
+import { pgtap } from "@electric-sql/pglite/pgtap";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const folder = (name) => join(here, "..", name);
+const files = (name) => readdirSync(folder(name)).filter((file) => file.endsWith(".sql")).sort().map((file) => join(folder(name), file));
+const read = (file) => readFileSync(file, "utf8");
+
+/** What a hosted project has before the first migration; the privileges are generous, as they are there. */
+const HOSTED = `
+  create role anon nologin noinherit;
+  create role authenticated nologin noinherit;
+  create role service_role nologin noinherit bypassrls;
+  grant usage on schema public to anon, authenticated, service_role;
+  alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
+  alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
+  alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
+  create schema extensions;
+  create extension pgtap with schema extensions;
+  grant usage on schema extensions to anon, authenticated, service_role;
+`;
+
+async function database() {
+  const db = new PGlite({ extensions: { pgtap } });
+  await db.exec(HOSTED);
+  for (const file of files("baseline")) await db.exec(read(file));
+  return db;
+}
+
+async function migrate(db) {
+  for (const file of files("migrations")) await db.exec(read(file));
+}
+
+/** Fails for each assertion that is not ok, for a wrong plan, and for a story that asserts nothing. */
+async function tell(db, file, t) {
+  await db.exec("set search_path = public, extensions");
+  const lines = (await db.exec(read(file))).flatMap((result) => result.rows).flatMap((row) => Object.values(row)).map(String);
+  const planned = Number(/^1\.\.(\d+)$/m.exec(lines.join("\n"))?.[1] ?? 0);
+  const told = lines.filter((line) => /^(not )?ok \d+/.test(line));
+  for (const line of told) {
+    await t.test(line.replace(/^(not )?ok \d+ - /, "").split("\n")[0], () => {
+      if (line.startsWith("not ok")) throw new Error(line);
+    });
+  }
+  if (planned === 0 || told.length !== planned) throw new Error(`planned ${planned} assertions, ran ${told.length}: ${lines.slice(-3).join(" | ")}`);
+}
+
+test("stories", async (t) => {
+  const db = await database();
+  await migrate(db);
+  const stories = files("tests/database");
+  if (stories.length === 0) throw new Error("found no story");
+  for (const file of stories) await t.test(file.slice(here.length + 1), (t) => tell(db, file, t));
+  await db.close();
+});
+
+test("migrations applied twice, on a database with data, lose nothing and change nothing", async () => {
+  const db = await database();
+  const org = "00000000-0000-4000-8000-00000000000a";
+  await db.exec(`
+    insert into public.orgs (id, name) values ('${org}', 'Old');
+    insert into public.tasks (id, title, org_id) values ('00000000-0000-4000-8000-000000000001', 'Before us', '${org}');
+    insert into public.task_risk_snapshots (org_id, task_id, model_used, raw_llm_response)
+    values ('${org}', '00000000-0000-4000-8000-000000000001', 'gpt-4o-mini', '{"_meta": {"model": "forged before us"}}');
+  `);
+  await migrate(db);
+  await db.exec(`
+    insert into public.slm_org_settings (org_id, allow_cloud) values ('${org}', true);
+    insert into public.slm_requests (id, user_id, feature, prompt_input, output, provider, model, prompt_version, latency_ms)
+    values (gen_random_uuid(), gen_random_uuid(), 'risk', '{}', '{}', 'slm', 'm', 'p', 1);
+  `);
+  const before = await state(db);
+  await migrate(db);
+  const after = await state(db);
+  if (before !== after) throw new Error(`the second run changed the database:\n${before}\n${after}`);
+  const [snapshot] = (await db.query("select model_used from public.task_risk_snapshots")).rows;
+  if (snapshot.model_used !== "gpt-4o-mini") throw new Error("an old row was rewritten");
+  await db.close();
+});
+
+test("migrations only add: the app's own tables and functions are as they were", async () => {
+  const db = await database();
+  const names = await ownObjects(db);
+  if (names.length < 20) throw new Error(`looked at ${names.length} objects only`);
+  await migrate(db);
+  const now = new Set(await ownObjects(db));
+  const gone = names.filter((name) => !now.has(name));
+  if (gone.length) throw new Error(`changed or gone: ${gone.join(", ")}`);
+  await db.close();
+});
+
+/** Every column and function body of the app, one text each. */
+async function ownObjects(db) {
+  const { rows } = await db.query(`
+    select format('%s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default) as name
+    from information_schema.columns where table_schema = 'public' and table_name not like 'slm%'
+    union all
+    select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace and proname not like 'slm%' and prokind = 'f'
+  `);
+  return rows.map((row) => row.name);
+}
+
+async function state(db) {
+  const { rows } = await db.query(`
+    select (select jsonb_agg(s order by s.id) from public.slm_org_settings as s) as settings,
+      (select jsonb_agg(r order by r.id) from public.slm_requests as r) as requests,
+      (select count(*) from pg_class where relnamespace = 'public'::regnamespace) as relations,
+      (select count(*) from pg_proc where pronamespace = 'public'::regnamespace) as functions
+  `);
+  return JSON.stringify(rows[0]);
+}

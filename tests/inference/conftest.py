@@ -1,0 +1,34 @@
+"""One real model for all tests of the service: loading takes a second, faking it would prove nothing."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from inference.app import create_app
+from inference.model_store import find_model
+from inference.predict import Predictor
+from inference.settings import Settings
+
+TOKEN = "a-token-for-tests-only"
+
+
+@pytest.fixture(scope="session")
+def predictor() -> Iterator[Predictor]:
+    predictor = Predictor(find_model(Settings()), n_ctx=2048, n_threads=2)
+    yield predictor
+    predictor.close()
+
+
+@pytest.fixture
+def app(predictor: Predictor) -> FastAPI:
+    return create_app(Settings(inference_token=SecretStr(TOKEN), queue_limit=2), predictor)
+
+
+@pytest_asyncio.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        yield client

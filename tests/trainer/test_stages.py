@@ -1,0 +1,116 @@
+"""Stages are done once, begin again when killed, and never leave half a result."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.axolotl_config import LoraRecipe, axolotl_config, write_axolotl_yaml
+from trainer.errors import MissingEnvironment, TrainerError
+from trainer.evaluate import bootstrap, wilson
+from trainer.export import first_difference
+from trainer.finetune import axolotl_environment, run_process
+from trainer.stage import run_stage
+from trainer.starter import StarterOptions, make_data, read_examples
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_stage_runs_once_for_the_same_inputs(tmp_path: Path) -> None:
+    runs: list[Path] = []
+
+    def make(folder: Path) -> dict[str, Any]:
+        runs.append(folder)
+        return {"rows": 3}
+
+    assert run_stage(tmp_path / "s", {"seed": 1}, make) == {"rows": 3}
+    assert run_stage(tmp_path / "s", {"seed": 1}, make) == {"rows": 3}
+    assert len(runs) == 1
+    run_stage(tmp_path / "s", {"seed": 2}, make)
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize(("keep", "left"), [(False, []), (True, ["checkpoint"])])
+def test_a_killed_stage_runs_again(tmp_path: Path, keep: bool, left: list[str]) -> None:
+    def killed(folder: Path) -> dict[str, Any]:
+        (folder / "checkpoint").write_text("half")
+        raise Killed
+
+    seen: list[list[str]] = []
+
+    def whole(folder: Path) -> dict[str, Any]:
+        seen.append([path.name for path in folder.iterdir() if path.name != "begun"])
+        return {}
+
+    with pytest.raises(Killed):
+        run_stage(tmp_path / "s", {}, killed, keep_partial=keep)
+    assert not (tmp_path / "s" / "manifest.json").exists()
+    run_stage(tmp_path / "s", {}, whole, keep_partial=keep)
+    assert seen == [left]
+
+
+def test_a_checkpoint_of_other_inputs_is_not_kept(tmp_path: Path) -> None:
+    def killed(folder: Path) -> dict[str, Any]:
+        (folder / "checkpoint").write_text("half")
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_stage(tmp_path / "s", {"data": "old"}, killed, keep_partial=True)
+    run_stage(tmp_path / "s", {"data": "new"}, lambda folder: {"left": (folder / "checkpoint").exists()}, keep_partial=True)
+    assert json.loads((tmp_path / "s" / "manifest.json").read_text())["facts"] == {"left": False}
+
+
+def test_the_same_options_write_the_same_bytes(tmp_path: Path) -> None:
+    options = StarterOptions(risk=30, plan=30, held_out=5)
+    first, second = make_data(options, tmp_path / "a"), make_data(options, tmp_path / "b")
+    assert first == second
+    assert (tmp_path / "a" / "train.jsonl").read_bytes() == (tmp_path / "b" / "train.jsonl").read_bytes()
+    assert len(read_examples(tmp_path / "a" / "held_out.jsonl")) == 10
+
+
+def test_training_rows_are_strict_json_for_axolotl(tmp_path: Path) -> None:
+    make_data(StarterOptions(risk=20, plan=20, held_out=1), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {message["role"] for row in rows for message in row["messages"]} == {"system", "user", "assistant"}
+    assert {row["messages"][0]["content"] for row in rows} == {"risk", "plan"}
+    for row in rows:
+        answer = row["messages"][2]["content"]
+        assert json.dumps(json.loads(answer), ensure_ascii=False, separators=(",", ":")) == answer
+
+
+def test_axolotls_settings_train_on_answers_only_and_need_no_gpu(tmp_path: Path) -> None:
+    config = axolotl_config(LoraRecipe(), base=tmp_path, data=tmp_path, out=tmp_path)
+    assert config["datasets"][0]["roles_to_train"] == ["assistant"]
+    assert (config["bf16"], config["flash_attention"], config["lora_mlp_kernel"]) == (False, False, False)
+    write_axolotl_yaml(tmp_path / "c.yaml", config)
+    assert "adapter: lora\n" in (tmp_path / "c.yaml").read_text()
+
+
+def test_without_axolotl_the_operator_is_told_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(MissingEnvironment, match="run scripts/setup-axolotl first"):
+        axolotl_environment(tmp_path)
+
+
+def test_a_failing_program_is_named_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "axolotl"
+    program.write_text("#!/bin/sh\necho 'No space left on device'\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(TrainerError, match="axolotl train ended with 3: No space left on device"):
+        run_process(["axolotl", "train"], axolotl=tmp_path, log=tmp_path / "log", progress=lambda _: None)
+
+
+def test_the_first_difference_of_token_ids_is_named() -> None:
+    assert first_difference([1, 2, 3], [1, 5, 3]) == "token 1 is 2, trained was 5"
+    assert first_difference([1], [1, 2]) == "1 tokens, trained were 2"
+
+
+def test_intervals_agree_with_known_results() -> None:
+    """Wilson: 8 of 10 gives 0.490 to 0.943 (Newcombe 1998, method 3 without correction)."""
+    assert wilson(8, 10) == (pytest.approx(0.4902, abs=1e-3), pytest.approx(0.9433, abs=1e-3))
+    assert wilson(0, 20)[0] == 0
+    low, high = bootstrap([0.0, 1.0] * 200)
+    assert (low, high) == (pytest.approx(0.45, abs=0.01), pytest.approx(0.55, abs=0.01))

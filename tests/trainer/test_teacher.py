@@ -1,0 +1,63 @@
+"""The template teacher writes what the features accept, the same each time, and never about held-out subjects."""
+
+from collections import Counter
+
+import pytest
+
+from shared_schemas.features import FEATURES
+from shared_schemas.features.risk import RiskInput, RiskOutput, expected_level
+from shared_schemas.features.plan import PlanInput
+from trainer.plan_teacher import PLAYBOOKS, plan_examples
+from trainer.risk_teacher import risk_examples
+from trainer.split import split_kinds
+from trainer.task_titles import KINDS
+
+MAKERS = {"risk": risk_examples, "plan": plan_examples}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_example_is_acceptable(name: str) -> None:
+    examples = MAKERS[name](600, seed=3)
+    assert [FEATURES[name].reject(example.prompt_input, example.output) for example in examples if FEATURES[name].reject(example.prompt_input, example.output)] == []
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_same_seed_writes_the_same_and_another_seed_does_not(name: str) -> None:
+    assert MAKERS[name](50, seed=3) == MAKERS[name](50, seed=3)
+    assert MAKERS[name](50, seed=3) != MAKERS[name](50, seed=4)
+
+
+def test_the_levels_are_balanced_and_follow_the_rule() -> None:
+    examples = risk_examples(900, seed=5)
+    levels = Counter(example.output.risk_level for example in examples if isinstance(example.output, RiskOutput))
+    assert min(levels.values()) > 0.25 * len(examples), levels
+    assert all(isinstance(e.prompt_input, RiskInput) and isinstance(e.output, RiskOutput) and e.output.risk_level == expected_level(e.prompt_input) for e in examples)
+
+
+def test_held_out_subjects_never_appear_in_training() -> None:
+    train, held_out = split_kinds(KINDS)
+    for seen, unseen in zip(train, held_out, strict=True):
+        if len(unseen.subjects) > 1:
+            assert set(seen.subjects).isdisjoint(unseen.subjects), seen.name
+    secret = {subject.lower() for kind in held_out if kind.name in {"screen", "build", "migrate", "integrate", "ai", "document", "campaign"} for subject in kind.subjects}
+    titles = [example.prompt_input.title.lower() for example in plan_examples(1500, train, seed=1)]
+    assert len(secret) > 20
+    assert [title for title in titles if any(subject in title for subject in secret)] == []
+
+
+def test_the_apps_own_titles_are_kept_for_tests() -> None:
+    """Titles of contract.md section 4 that the end-to-end suite asks about."""
+    own = {"ui for career page", "cohort modifications", "hiring portal modification", "landing page chnages", "documentation of talent ops"}
+    titles = {example.prompt_input.title.lower() for name in MAKERS for example in MAKERS[name](1500, seed=1)}
+    assert titles.isdisjoint(own)
+
+
+def test_every_kind_of_task_has_a_playbook() -> None:
+    assert {kind.name for kind in KINDS} == set(PLAYBOOKS)
+
+
+def test_plans_read_the_description() -> None:
+    """A wish in the description becomes a step."""
+    wished = [e for e in plan_examples(400, seed=2) if isinstance(e.prompt_input, PlanInput) and "must have dark mode" in e.prompt_input.description]
+    assert wished
+    assert all("dark mode" in " ".join(FEATURES["plan"].prose(e.output)) for e in wished)
