@@ -2,8 +2,8 @@
 
 Knows nothing of models or files. Deterministic: the same seed writes the same examples. It is a template, and labelled so.
 
-A plan is drawn from its kind's steps, in lifecycle order; wishes in the description and skills add steps of their own,
-so that a model learns to read the whole input and to copy its words.
+A plan is its kind's steps in lifecycle order; wishes in the description and skills add steps of their own, so that a
+model learns to read the whole input and to copy its words.
 """
 
 import random
@@ -20,33 +20,33 @@ Risk = Literal["low", "medium", "high"]
 
 @dataclass(frozen=True)
 class Line:
-    """One possible step: `{s}` subject, `{t}` second subject, `{f}` fault, `{p}` place."""
+    """One possible step: `{s}` subject, `{f}` fault, `{p}` place. An optional one gives way to what the input asks for."""
 
     phase: Phase
     titles: tuple[str, ...]
     duration: Literal[2, 4]
     risk: Risk
-    share: float = 1.0
+    optional: bool = False
 
 
-def req(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", share: float = 1.0) -> Line:
-    return Line("requirement_refiner", titles, hours, risk, share)
+def req(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", optional: bool = False) -> Line:
+    return Line("requirement_refiner", titles, hours, risk, optional)
 
 
-def design(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", share: float = 0.8) -> Line:
-    return Line("design_guidance", titles, hours, risk, share)
+def design(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", optional: bool = False) -> Line:
+    return Line("design_guidance", titles, hours, risk, optional)
 
 
-def build(*titles: str, hours: Literal[2, 4] = 4, risk: Risk = "medium", share: float = 1.0) -> Line:
-    return Line("build_guidance", titles, hours, risk, share)
+def build(*titles: str, hours: Literal[2, 4] = 4, risk: Risk = "medium", optional: bool = False) -> Line:
+    return Line("build_guidance", titles, hours, risk, optional)
 
 
-def accept(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", share: float = 1.0) -> Line:
-    return Line("acceptance_criteria", titles, hours, risk, share)
+def accept(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", optional: bool = False) -> Line:
+    return Line("acceptance_criteria", titles, hours, risk, optional)
 
 
-def deploy(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", share: float = 0.7) -> Line:
-    return Line("deployment", titles, hours, risk, share)
+def deploy(*titles: str, hours: Literal[2, 4] = 2, risk: Risk = "low", optional: bool = False) -> Line:
+    return Line("deployment", titles, hours, risk, optional)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Collect the wishes for the {s}", "List what must change on the {s}"),
             design("Sketch the layout of the {s}", "Draw a wireframe of the {s}"),
             build("Build the {s} layout", "Code the new {s}"),
-            build("Make the {s} work on mobile", "Adjust the {s} for small screens", hours=2, share=0.6),
+            build("Make the {s} work on mobile", "Adjust the {s} for small screens", hours=2, optional=True),
             accept("Check the {s} in all browsers", "Review the {s} with the team"),
             deploy("Release the {s} and watch for complaints", "Publish the {s}"),
         ),
@@ -103,9 +103,9 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("List all {s} and their owners", "Count and check the {s} to move"),
             design("Map the fields of the {s} to {p}", "Plan the move to {p} step by step", risk="medium"),
             build("Write the script that moves the {s}", "Build the transfer to {p}", risk="high"),
-            build("Move a sample of the {s} first", "Run a trial move to {p}", hours=2, share=0.8),
+            build("Move a sample of the {s} first", "Run a trial move to {p}", hours=2, optional=True),
             accept("Compare the {s} before and after", "Check counts and samples in {p}"),
-            deploy("Switch the app to {p} and keep a backup", "Move all {s} to {p} and keep a backup", risk="medium", share=1.0),
+            deploy("Switch the app to {p} and keep a backup", "Move all {s} to {p} and keep a backup", risk="medium"),
         ),
         ("Some {s} may be incomplete or doubled.", "Access rights in {p} may differ.", "Data may change during the move."),
         ("A backup of the {s} exists.", "Access to {p} is granted before the start.", "A short downtime is acceptable."),
@@ -116,7 +116,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Clarify which calls of the {s} are needed", "Collect keys and limits of the {s}"),
             design("Plan the flow between the app and the {s}", "Design the error handling for the {s}"),
             build("Connect the app to the {s}", "Write the client for the {s}", risk="high"),
-            build("Handle errors and retries of the {s}", "Store the answers of the {s}", hours=2, share=0.7),
+            build("Handle errors and retries of the {s}", "Store the answers of the {s}", hours=2, optional=True),
             accept("Test the {s} from end to end", "Try the {s} with good and bad input"),
             deploy("Switch on the {s} for all users", "Set the live keys and release the {s}", risk="medium"),
         ),
@@ -129,7 +129,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Define good and bad answers for the {s}", "Collect sample inputs for the {s}"),
             design("Choose the model and prompt for the {s}", "Design the prompt of the {s}", risk="medium"),
             build("Build a first version of the {s}", "Write the pipeline of the {s}", risk="high"),
-            build("Improve the {s} on its worst cases", "Add checks for wrong answers of the {s}", share=0.7),
+            build("Improve the {s} on its worst cases", "Add checks for wrong answers of the {s}", optional=True),
             accept("Measure the {s} on a fixed test set", "Score the {s} on 50 real samples"),
             deploy("Release the {s} to a small group", "Put the {s} live with logging", risk="medium"),
         ),
@@ -155,7 +155,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Set a personal goal for {s}", "Note where {s} is weak today"),
             design("Choose daily exercises for {s}", "Plan weekly practice of {s}"),
             build("Practise {s} every day for a week", "Do the {s} exercises and keep a journal"),
-            build("Use {s} in the next team meeting", "Apply {s} in daily work", hours=2, share=0.7),
+            build("Use {s} in the next team meeting", "Apply {s} in daily work", hours=2, optional=True),
             accept("Ask two colleagues for feedback on {s}", "Review your {s} journal with the mentor"),
             deploy("Share what helped you with {s}", "Set the next goal for {s}"),
         ),
@@ -168,7 +168,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Ask the readers what the {s} must answer", "Collect the facts for the {s}"),
             design("Outline the {s}", "Agree on the structure of the {s}"),
             build("Write the first draft of the {s}", "Write the {s}", risk="low"),
-            build("Add examples and pictures to the {s}", "Add screenshots to the {s}", hours=2, risk="low", share=0.6),
+            build("Add examples and pictures to the {s}", "Add screenshots to the {s}", hours=2, risk="low", optional=True),
             accept("Have two readers check the {s}", "Let a new teammate try the {s}"),
             deploy("Publish the {s} and tell the team", "Publish the {s}"),
         ),
@@ -181,7 +181,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Agree on goal, date and budget of the {s}", "Define who the {s} is for"),
             design("Plan channels and messages of the {s}", "Draft the schedule of the {s}"),
             build("Prepare texts and pictures for the {s}", "Create the material for the {s}"),
-            build("Invite people to the {s}", "Book what the {s} needs", hours=2, share=0.7),
+            build("Invite people to the {s}", "Book what the {s} needs", hours=2, optional=True),
             accept("Get approval for the {s}", "Check the {s} material with the manager"),
             deploy("Run the {s} and collect results", "Launch the {s}"),
         ),
@@ -194,7 +194,7 @@ PLAYBOOKS: dict[str, Playbook] = {
             req("Clarify goal, owner and deadline of this task", "Ask what result this task should bring"),
             design("List the parts of this task in order", "Agree on the approach with the team"),
             build("Do the first part and show it", "Work through the list part by part"),
-            build("Finish the remaining parts", "Complete the work and note open questions", share=0.7),
+            build("Finish the remaining parts", "Complete the work and note open questions", optional=True),
             accept("Check the result with the requester", "Compare the result with the agreed goal"),
             deploy("Hand over the result and share it", "Share the result with the team"),
         ),
@@ -205,8 +205,8 @@ PLAYBOOKS: dict[str, Playbook] = {
     "junk": Playbook(
         (
             req("Ask the requester what this task should achieve", "Clarify the goal and owner of this task"),
-            req("Write down the expected result and deadline", "Agree on what done means here", share=0.8),
-            build("Do a first small version and show it", "Start with the smallest useful part", hours=2, share=0.7),
+            req("Write down the expected result and deadline", "Agree on what done means here", optional=True),
+            build("Do a first small version and show it", "Start with the smallest useful part", hours=2, optional=True),
             accept("Confirm the result with the requester", "Check the result against the agreed goal"),
         ),
         ("The task says too little to plan in detail.", "The real goal may turn out to be larger."),
@@ -246,24 +246,28 @@ def _example(kind: Kind, rng: random.Random) -> Example:
         skills=skills,
         similar=_similar(kind, rng),
     )
-    steps = _steps(task, book, wishes, skills if kind.name in WITH_SKILL_STEPS else [], rng)
-    remarks = (_pick(book.risks, task, rng), _pick(book.assumptions, task, rng))
-    return Example(feature="plan", origin="template", prompt_input=prompt_input, output=PlanOutput(suggested_plan=steps, overall_risks=remarks[0], assumptions=remarks[1]))
+    steps = _steps(task, book, wishes, skills if kind.name in WITH_SKILL_STEPS else [], bool(skills))
+    output = PlanOutput(suggested_plan=steps, overall_risks=[_filled(line, task) for line in book.risks[:2]], assumptions=[_filled(line, task) for line in book.assumptions[:1]])
+    return Example(feature="plan", origin="template", prompt_input=prompt_input, output=output)
 
 
-def _steps(task: Task, book: Playbook, wishes: Sequence[str], skills: Sequence[str], rng: random.Random) -> list[PlanStep]:
-    drawn = [line for line in book.steps if rng.random() < line.share]
-    steps = [PlanStep(phase=line.phase, title=_filled(rng.choice(line.titles), task, rng), duration=line.duration, risk=line.risk) for line in drawn]
+def _steps(task: Task, book: Playbook, wishes: Sequence[str], skills: Sequence[str], which: bool) -> list[PlanStep]:
+    """The kind's steps and what the input adds to them. `which` wording depends on what the input shows: chance could not be learned."""
+    own = [PlanStep(phase="build_guidance", title=_say(WISH_STEP, which).format(w=wish, s=task.subject), duration=4, risk="medium") for wish in wishes]
+    own += [PlanStep(phase="build_guidance", title=SKILL_STEP[skill].format(s=task.subject), duration=4, risk="medium") for skill in skills if skill in SKILL_STEP][:1]
     if task.other:
-        steps += [PlanStep(phase="build_guidance", title=f"Practise {task.other} in the same way", duration=4, risk="medium")]
-    steps += [PlanStep(phase="build_guidance", title=SKILL_STEP[skill].format(s=task.subject), duration=4, risk="medium") for skill in skills if skill in SKILL_STEP][:1]
-    for wish in wishes:
-        steps.append(PlanStep(phase="build_guidance", title=rng.choice(WISH_STEP).format(w=wish, s=task.subject), duration=4, risk="medium"))
+        own.append(PlanStep(phase="build_guidance", title=f"Practise {task.other} in the same way", duration=4, risk="medium"))
+    lines = [line for line in book.steps if not (line.optional and own)]
+    steps = [PlanStep(phase=line.phase, title=_filled(_say(line.titles, which), task), duration=line.duration, risk=line.risk) for line in lines] + own
     if wishes:
-        steps.append(PlanStep(phase="acceptance_criteria", title=rng.choice(WISH_CHECK).format(w=wishes[0], s=task.subject), duration=2, risk="low"))
+        steps.append(PlanStep(phase="acceptance_criteria", title=_say(WISH_CHECK, which).format(w=wishes[0], s=task.subject), duration=2, risk="low"))
     while len(steps) > 8:
         steps.pop(next(i for i, step in enumerate(steps) if step.phase == "build_guidance"))
     return sorted(steps, key=lambda step: PHASES.index(step.phase))
+
+
+def _say(texts: Sequence[str], which: bool) -> str:
+    return texts[which % len(texts)]
 
 
 def _wishes(rng: random.Random) -> list[str]:
@@ -272,7 +276,7 @@ def _wishes(rng: random.Random) -> list[str]:
 
 
 def _description(task: Task, book: Playbook, wishes: Sequence[str], rng: random.Random) -> str:
-    parts = [_filled(rng.choice(book.descriptions), task, rng)]
+    parts = [_filled(rng.choice(book.descriptions), task)]
     if rng.random() < 0.08:
         parts = [task.title]
     for wish in wishes:
@@ -289,13 +293,9 @@ def _similar(kind: Kind, rng: random.Random) -> list[SimilarTask]:
 
 def _earlier_task(kind: Kind, rng: random.Random) -> SimilarTask:
     task = make_task(kind, kind.subjects, rng)
-    titles = [step.title for step in _steps(task, PLAYBOOKS[kind.name], [], [], rng)][: rng.choice((3, 4, 6))]
+    titles = [step.title for step in _steps(task, PLAYBOOKS[kind.name], [], [], rng.random() < 0.5)][: rng.choice((3, 4, 6))]
     return SimilarTask(title=task.title[:80].strip(), steps=titles)
 
 
-def _pick(lines: tuple[str, ...], task: Task, rng: random.Random) -> list[str]:
-    return [_filled(line, task, rng) for line in rng.sample(lines, rng.choice((1, min(2, len(lines)))))]
-
-
-def _filled(line: str, task: Task, rng: random.Random) -> str:
+def _filled(line: str, task: Task) -> str:
     return line.format(s=task.subject, t=task.other, f=task.fault, p=task.place)

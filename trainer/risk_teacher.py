@@ -4,9 +4,10 @@ Knows nothing of models or files. Deterministic: the same seed writes the same e
 """
 
 import random
+from collections.abc import Sequence
 
 from shared_schemas.example import Example
-from shared_schemas.features.risk import LEVELS, Level, Milestone, RiskInput, RiskOutput, describe, expected_level, round_half_up
+from shared_schemas.features.risk import LEVELS, Level, Milestone, RiskInput, RiskOutput, describe, round_half_up
 from trainer.task_titles import KINDS, Kind, make_task
 
 MILESTONES: tuple[Milestone, ...] = ("none", "50_percent", "75_percent", "1h_left", "30m_left")
@@ -27,7 +28,9 @@ PROGRESS = {
 }  # fmt: skip
 NOTHING = ("Nothing is ticked off yet, so the first step matters most.", "No step is ticked off yet, and that is what counts now.")
 EVERYTHING = ("All the work is ticked off, so only the handover is missing.", "Everything is ticked off, which is great work.")
-START = ("You are at the very beginning of this task.", "This task has only just begun.")
+START = ("You are at the very beginning of this task", "This task has only just begun")
+GONE = ("The planned time is used up", "All of the planned time is gone")
+LATE = ("At this speed you would finish about {late} late.", "If nothing changes, you will be about {late} late.")
 
 KEEP = {
     "low": ("Keep this rhythm and tick off the next step as soon as it is done.", "Good work so far: carry on with the next open step.", "Stay with it and finish the next step before you switch to anything else."),
@@ -67,10 +70,10 @@ def _example(kinds: tuple[Kind, ...], rng: random.Random) -> Example:
     wanted = rng.choice(LEVELS)
     task = _situation(title, rng)
     for _ in range(20):
-        if expected_level(task) == wanted:
+        if task.suggested == wanted:
             break
         task = _situation(title, rng)
-    return Example(feature="risk", origin="template", prompt_input=task, output=_coach(task, kind.name, rng))
+    return Example(feature="risk", origin="template", prompt_input=task, output=_coach(task, kind.name))
 
 
 def _situation(title: str, rng: random.Random) -> RiskInput:
@@ -116,15 +119,19 @@ def _level(budget: int, delay: int) -> Level:
     return "medium" if delay > 30 else "low"
 
 
-def _coach(task: RiskInput, kind: str, rng: random.Random) -> RiskOutput:
-    level = expected_level(task)
-    return RiskOutput(risk_level=level, reasons=_reasons(task, rng), recommended_actions=_actions(task, level, kind, rng))
+def _coach(task: RiskInput, kind: str) -> RiskOutput:
+    return RiskOutput(risk_level=task.suggested, reasons=_reasons(task), recommended_actions=_actions(task, kind))
 
 
-def _reasons(task: RiskInput, rng: random.Random) -> list[str]:
-    reasons = [f"{_time(task, rng)}.", _progress(task, rng)]
+def _say(texts: Sequence[str], which: int) -> str:
+    """One of the ways to say it, chosen by what the input shows: a choice by chance could not be learned."""
+    return texts[which % len(texts)]
+
+
+def _reasons(task: RiskInput) -> list[str]:
+    reasons = [f"{_time(task)}.", _progress(task)]
     if task.pace in {"behind", "far_behind"} and task.late:
-        reasons.append(rng.choice(("At this speed you would finish about {late} late.", "If nothing changes, you will be about {late} late.")).format(late=task.late))
+        reasons.append(_say(LATE, task.micro_task).format(late=task.late))
     elif task.steps_left == 1:
         reasons.append("Just one step is still open.")
     elif task.steps_left and task.steps_done:
@@ -134,33 +141,31 @@ def _reasons(task: RiskInput, rng: random.Random) -> list[str]:
     return reasons
 
 
-def _time(task: RiskInput, rng: random.Random) -> str:
+def _time(task: RiskInput) -> str:
     if task.milestone in TIME:
-        return rng.choice(TIME[task.milestone])
+        return _say(TIME[task.milestone], LEVELS.index(task.suggested))
     if task.pace == "unknown":
         return "No time is set for this task, so only its progress counts"
     if task.gone_percent >= 100:
-        return rng.choice(("The planned time is used up", "All of the planned time is gone"))
+        return _say(GONE, task.micro_task)
     if task.gone_percent < 10:
-        return rng.choice(START)[:-1]
-    return rng.choice((f"{task.gone_percent}% of the planned time is gone", f"You have used {task.gone_percent}% of your time"))
+        return _say(START, task.micro_task)
+    return _say((f"{task.gone_percent}% of the planned time is gone", f"You have used {task.gone_percent}% of your time"), task.micro_task)
 
 
-def _progress(task: RiskInput, rng: random.Random) -> str:
+def _progress(task: RiskInput) -> str:
     if task.done_percent == 0:
-        return rng.choice(NOTHING)
+        return _say(NOTHING, task.micro_task)
     if task.done_percent == 100:
-        return rng.choice(EVERYTHING)
-    return rng.choice(PROGRESS[task.pace]).format(done=task.done_percent)
+        return _say(EVERYTHING, task.micro_task)
+    return _say(PROGRESS[task.pace], task.micro_task).format(done=task.done_percent)
 
 
-def _actions(task: RiskInput, level: Level, kind: str, rng: random.Random) -> list[str]:
+def _actions(task: RiskInput, kind: str) -> list[str]:
+    level, which = task.suggested, MILESTONES.index(task.milestone)
     if task.done_percent == 100:
-        return [rng.choice(HAND_OVER)]
-    if task.done_percent == 0 and rng.random() < 0.7:
-        first = rng.choice(BEGIN)
-    else:
-        first = rng.choice((MICRO if task.micro_task else KEEP)[level])
+        return [_say(HAND_OVER, task.micro_task)]
+    first = _say(BEGIN, task.micro_task) if task.done_percent == 0 else _say((MICRO if task.micro_task else KEEP)[level], which)
     if level == "high" or (level == "medium" and kind not in BY_KIND):
-        return [first, rng.choice(HELP[level])]
-    return [first, rng.choice(BY_KIND[kind])] if kind in BY_KIND else [first]
+        return [first, _say(HELP[level], which)]
+    return [first, _say(BY_KIND[kind], task.micro_task)] if kind in BY_KIND else [first]

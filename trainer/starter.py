@@ -35,9 +35,9 @@ CONTEXT_TOKENS = 2048
 class StarterOptions(Closed):
     """What decides the starter adapter: the same options give the same data, byte for byte."""
 
-    risk: int = 1000
-    plan: int = 1300
-    held_out: int = 150
+    risk: int = 700
+    plan: int = 850
+    held_out: int = 100
     seed: int = 20261122
     recipe: LoraRecipe = LoraRecipe()
 

@@ -29,7 +29,8 @@ class RiskInput(Closed):
     `level` is the database's arithmetic verdict; `spent_minutes` and `delay_minutes` are its wall-clock figures.
     `gone_percent` is the share of the time budget used: from the milestone where there is one (it counts business
     hours, the wall clock does not: trap T4), else from the wall clock. `pace`, `left` and `late` (time left and time
-    over at the present speed, in words, empty when not known) follow from it: a small model copies well and divides badly.
+    over at the present speed, in words, empty when not known) follow from it, and `suggested` is the level that all of
+    that leads to: a small model copies well, but divides and weighs badly.
     """
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=120)]
@@ -46,6 +47,7 @@ class RiskInput(Closed):
     delay_minutes: Minutes
     left: Annotated[str, StringConstraints(max_length=24)]
     late: Annotated[str, StringConstraints(max_length=24)]
+    suggested: Level
 
 
 def describe(
@@ -72,12 +74,13 @@ def describe(
         gone = min(999, round_half_up(100 * spent_minutes, budget_minutes)) if budget_minutes else 0
     elif budget_minutes:
         late = max(0, round_half_up(budget_minutes * gone, done_percent) - budget_minutes) if done_percent else 0
+    pace = _pace(bool(budget_minutes), done_percent, gone)
     return RiskInput(
         title=title,
         level=level,
         milestone=milestone,
         micro_task=micro_task,
-        pace=_pace(bool(budget_minutes), done_percent, gone),
+        pace=pace,
         done_percent=done_percent,
         gone_percent=gone,
         steps_done=steps_done,
@@ -87,6 +90,7 @@ def describe(
         delay_minutes=delay_minutes,
         left=duration_in_words(left),
         late=duration_in_words(late),
+        suggested=suggested_level(level, pace, milestone),
     )
 
 
@@ -120,6 +124,18 @@ def _pace(has_budget: bool, done: int, gone: int) -> Pace:
     return "on_pace" if gap < 15 else "behind" if gap < 40 else "far_behind"
 
 
+def suggested_level(level: Level, pace: Pace, milestone: Milestone) -> Level:
+    """The metrics' level, mended where they are known to be wrong.
+
+    They rate zero progress low until the whole budget is gone (trap T7), and alert managers of tasks that are on time (T20).
+    """
+    if level == "low" and pace in {"far_behind", "not_started"} and milestone in {"75_percent", "1h_left", "30m_left"}:
+        return "medium"
+    if level == "high" and pace in {"ahead", "on_pace"}:
+        return "medium"
+    return level
+
+
 def duration_in_words(minutes: int) -> str:
     """`45 min`, `2 h 30 min`, `105 h`; empty for nothing. Coarser as it grows: nobody plans 105 h to the minute."""
     if minutes < 60:
@@ -140,8 +156,7 @@ class RiskOutput(Closed):
 
 INSTRUCTIONS = """\
 You are a productivity coach: warm, encouraging and firm. You get one task as JSON and answer with JSON only.
-risk_level: start from "level". Raise low to medium when pace is far_behind or not_started and milestone is 75_percent, \
-1h_left or 30m_left. Lower high to medium when pace is ahead or on_pace. Otherwise keep it.
+risk_level: "suggested", unless the figures clearly say otherwise; never more than one step from "level".
 reasons: 1 to 3 short sentences about time and progress, in plain words. Name the milestone when there is one: \
 50_percent is half of the time budget used, 75_percent is three quarters of it, 1h_left and 30m_left are the time left. \
 A milestone is time used, never work done. Copy figures from the JSON (done_percent, steps_left, left, late); never compute new ones.
@@ -154,15 +169,6 @@ _MILESTONE_WORDS: Mapping[str, re.Pattern[str]] = {
     "1h_left": re.compile(r"hour|60 min", re.I),
     "30m_left": re.compile(r"30|half an hour|thirty", re.I),
 }
-
-
-def expected_level(task: RiskInput) -> Level:
-    """The level that the instructions lead to: the reference for training and for `score`."""
-    if task.level == "low" and task.pace in {"far_behind", "not_started"} and task.milestone in {"75_percent", "1h_left", "30m_left"}:
-        return "medium"
-    if task.level == "high" and task.pace in {"ahead", "on_pace"}:
-        return "medium"
-    return task.level
 
 
 def prose(answer: RiskOutput) -> list[str]:

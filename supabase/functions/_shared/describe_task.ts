@@ -28,16 +28,18 @@ export function describeTask(body: Record<string, unknown>): { promptInput: Risk
   const milestone = milestoneOf(context.milestone_triggered);
   const left = minutesLeft(milestone, budget, spent);
   const gone = gonePercent(milestone, budget, spent, left);
+  const level = levelOf(metrics);
+  const pace = paceOf(budget > 0, done, gone);
 
   return {
     promptInput: {
       title: title.text,
-      level: levelOf(metrics),
+      level,
       milestone,
       micro_task: typeof context.is_micro_task === "boolean"
         ? context.is_micro_task
         : budget > 0 && budget < MICRO_TASK_MINUTES,
-      pace: paceOf(budget > 0, done, gone),
+      pace,
       done_percent: done,
       gone_percent: gone,
       steps_done: stepsDone,
@@ -47,6 +49,7 @@ export function describeTask(body: Record<string, unknown>): { promptInput: Risk
       delay_minutes: delay,
       left: durationInWords(left),
       late: durationInWords(minutesLate(milestone, budget, gone, done, delay)),
+      suggested: suggestedLevel(level, pace, milestone),
     },
     shortened: title.cut ? ["title"] : [],
   };
@@ -132,6 +135,18 @@ function paceOf(hasBudget: boolean, done: number, gone: number): RiskInput["pace
   const gap = gone - done;
   if (gap <= -10 || done === 100) return "ahead";
   return gap < 15 ? "on_pace" : gap < 40 ? "behind" : "far_behind";
+}
+
+/** The metrics' level, mended where they are known to be wrong (traps T7 and T20). */
+function suggestedLevel(
+  level: RiskInput["level"],
+  pace: RiskInput["pace"],
+  milestone: RiskInput["milestone"],
+): RiskInput["level"] {
+  const late = milestone === "75_percent" || milestone === "1h_left" || milestone === "30m_left";
+  if (level === "low" && late && (pace === "far_behind" || pace === "not_started")) return "medium";
+  if (level === "high" && (pace === "ahead" || pace === "on_pace")) return "medium";
+  return level;
 }
 
 /** `45 min`, `2 h 30 min`, `105 h`; empty for nothing. */

@@ -25,21 +25,12 @@ const ACTIONS: Record<RiskInput["level"], string[]> = {
 
 /** The coach's answer from the metrics alone, when no model can answer: plain, correct, and the same every time. */
 export function rulesRisk(task: RiskInput): RiskOutput {
-  const level = levelFor(task);
-  return { risk_level: level, reasons: reasons(task, level), recommended_actions: actions(task, level) };
+  return { risk_level: task.suggested, reasons: reasons(task), recommended_actions: actions(task) };
 }
 
-/** As `expected_level` in Python's `features/risk.py`. */
-function levelFor({ level, pace, milestone }: RiskInput): RiskInput["level"] {
-  const late = milestone === "75_percent" || milestone === "1h_left" || milestone === "30m_left";
-  if (level === "low" && late && (pace === "far_behind" || pace === "not_started")) return "medium";
-  if (level === "high" && (pace === "ahead" || pace === "on_pace")) return "medium";
-  return level;
-}
-
-function reasons(task: RiskInput, level: RiskInput["level"]): string[] {
+function reasons(task: RiskInput): string[] {
   const said = [TIME[task.milestone] || timeUsed(task), progress(task)];
-  if (task.late && level !== "low") said.push(`At this speed the task would end about ${task.late} late.`);
+  if (task.late && task.suggested !== "low") said.push(`At this speed the task would end about ${task.late} late.`);
   return said;
 }
 
@@ -56,8 +47,8 @@ function progress(task: RiskInput): string {
   return `${task.done_percent}% of the work is done.`;
 }
 
-function actions(task: RiskInput, level: RiskInput["level"]): string[] {
+function actions(task: RiskInput): string[] {
   if (task.done_percent === 100) return ["Hand the result in for review so that the task can be closed."];
-  if (task.done_percent === 0 && level === "low") return ["Begin with the smallest step and tick it off."];
-  return ACTIONS[level];
+  if (task.done_percent === 0 && task.suggested === "low") return ["Begin with the smallest step and tick it off."];
+  return ACTIONS[task.suggested];
 }
