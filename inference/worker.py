@@ -61,7 +61,7 @@ class Worker:
             gone.set()
             raise
 
-    def _left(self, future: "asyncio.Future[object]") -> None:
+    def _left(self, future: "asyncio.Future[T]") -> None:
         self.inside -= 1
         if not future.cancelled():
             future.exception()

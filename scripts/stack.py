@@ -125,9 +125,14 @@ def install(places: Places) -> None:
 
 
 def check_tools() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything checked it
         raise StackError(f"Cannot go on with Python {sys.version.split()[0]}: 3.11 or newer is needed")
-    for tool, why in (("node", "install Node.js 20 or newer"), ("npm", "install npm"), ("cc", "install a C compiler (Debian: build-essential)"), ("c++", "install a C++ compiler (Debian: build-essential)")):
+    for tool, why in (
+        ("node", "install Node.js 20 or newer"),
+        ("npm", "install npm"),
+        ("cc", "install a C compiler (Debian: build-essential)"),
+        ("c++", "install a C++ compiler (Debian: build-essential)"),
+    ):
         if shutil.which(tool) is None:
             raise StackError(f"Cannot find {tool}: {why}")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -253,8 +258,20 @@ def gateway(places: Places, keys: Mapping[str, str]) -> Child:
     permissions = ["--allow-net=127.0.0.1", "--allow-env", f"--allow-read={FUNCTIONS}"]
     return Child(
         "gateway",
-        [str(NODE_BIN / "deno"), "run", "--quiet", "--frozen", "--cached-only", "--config", str(FUNCTIONS / "deno.json"), *permissions]
-        + [str(ROOT / "scripts" / "gateway.ts"), str(places.port), f"http://127.0.0.1:{places.lite_port}", str(FUNCTIONS)],
+        [
+            str(NODE_BIN / "deno"),
+            "run",
+            "--quiet",
+            "--frozen",
+            "--cached-only",
+            "--config",
+            str(FUNCTIONS / "deno.json"),
+            *permissions,
+            str(ROOT / "scripts" / "gateway.ts"),
+            str(places.port),
+            f"http://127.0.0.1:{places.lite_port}",
+            str(FUNCTIONS),
+        ],
         ROOT,
         {
             "SUPABASE_URL": places.url,

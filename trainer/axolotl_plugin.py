@@ -13,7 +13,7 @@ from axolotl.integrations.base import BasePlugin
 class CpuBfloat16(BasePlugin):  # type: ignore[misc]
     """Runs the model's forward pass under autocast where the CPU multiplies bfloat16 natively."""
 
-    def post_model_load(self, cfg: Any, model: Any) -> None:
+    def post_model_load(self, cfg: Any, model: Any) -> None:  # noqa: ARG002
         if not torch.cuda.is_available() and cpu_has_bfloat16():
             model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
 

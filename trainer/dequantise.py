@@ -1,6 +1,6 @@
 """Owns turning a GGUF into Hugging Face weights that can be trained. Runs inside Axolotl's environment, not ours.
 
-    python -m trainer.dequantise MODEL.gguf FOLDER
+python -m trainer.dequantise MODEL.gguf FOLDER
 """
 
 import sys

@@ -85,9 +85,7 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
         keep_partial=True,
     )
     weights = work / "adapter" / "adapter_model.safetensors"
-    exported = run_stage(
-        work / "export", {"weights": sha256(weights)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress)
-    )
+    exported = run_stage(work / "export", {"weights": sha256(weights)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress))
     version = ModelVersion(name=MODEL_NAME, base_sha256=base["base_sha256"], adapter_sha256=exported["sha256"], prompt_style="tag")
     held_out = read_examples(work / "data" / "held_out.jsonl")
     judged = run_stage(

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from inference.engine.llama import Llama
 from inference.errors import PromptTooLong, StartError, Truncated
 
-
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 

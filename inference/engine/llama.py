@@ -21,7 +21,7 @@ _LOG_LEVEL_ERROR = 4
 _log_lines: list[str] = []
 
 
-@llama_cpp.llama_log_callback
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _collect_log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     """Keep llama.cpp's last errors for our own one-line message instead of printing pages of log."""
     if level >= _LOG_LEVEL_ERROR:

@@ -5,7 +5,14 @@ import { ledger, member } from "./project.ts";
 
 const state = Deno.env.get("STACK_STATE")!;
 const DEADLINE_MS = 20_000;
-const metrics = { allocated_hours: 8, elapsed_hours: 4, progress_ratio: 0.25, total_steps: 4, steps_completed: 1, risk_level: "medium" };
+const metrics = {
+  allocated_hours: 8,
+  elapsed_hours: 4,
+  progress_ratio: 0.25,
+  total_steps: 4,
+  steps_completed: 1,
+  risk_level: "medium",
+};
 const body = { metrics, taskTitle: "UI", employeeContext: { role: "employee", milestone_triggered: "75_percent" } };
 
 function readRunning(): Record<string, { pid: number; began: string }> {
@@ -13,7 +20,9 @@ function readRunning(): Record<string, { pid: number; began: string }> {
 }
 
 async function restartInference(): Promise<void> {
-  const { success, stderr } = await new Deno.Command("python3", { args: ["scripts/stack.py", "--state", state, "inference"] }).output();
+  const { success, stderr } = await new Deno.Command("python3", {
+    args: ["scripts/stack.py", "--state", state, "inference"],
+  }).output();
   assert.ok(success, new TextDecoder().decode(stderr));
 }
 
@@ -39,7 +48,9 @@ Deno.test("an outage is never seen by the app: valid answers throughout, and the
     const meta = await ask();
     assert.deepEqual([meta.provider, meta.fallback], ["rules", "unreachable"]);
   }
-  const { data, error } = await user.client.functions.invoke("generate-task-plan", { body: { title: "UI", description: "x" } });
+  const { data, error } = await user.client.functions.invoke("generate-task-plan", {
+    body: { title: "UI", description: "x" },
+  });
   assert.equal(error, null);
   assert.equal(assertPlan(data), false);
 

@@ -25,7 +25,11 @@ export function assertRisk(answer: any): void {
   for (const key of ["delay_hours", "actions", "snapshot_id", "message", "type", "error"]) assert.ok(!(key in answer));
   assert.match(answer._meta.request_id, /^[0-9a-f-]{36}$/);
   assert.ok(["slm", "rules"].includes(answer._meta.provider));
-  assert.equal(answer._meta.provider === "slm", answer._meta.fallback === undefined, "a fallback is marked, and only a fallback");
+  assert.equal(
+    answer._meta.provider === "slm",
+    answer._meta.fallback === undefined,
+    "a fallback is marked, and only a fallback",
+  );
 }
 
 /** contract.md 2.4 and 2.5: a whole plan, or a sentence that the app shows. Returns whether there is a plan. */

@@ -35,11 +35,11 @@ export async function stranger(): Promise<{ client: SupabaseClient; id: string }
   return { client, id: signedIn.data.user.id };
 }
 
-/** The data of an answer; throws what went wrong. */
-export async function done<T>(asked: PromiseLike<{ data: T; error: unknown }>): Promise<T> {
+/** The data of an answer, as absent as it may be in fact only where nothing was asked for; throws what went wrong. */
+export async function done<T>(asked: PromiseLike<{ data: T; error: unknown }>): Promise<NonNullable<T>> {
   const { data, error } = await asked;
   if (error) throw new Error(JSON.stringify(error));
-  return data;
+  return data as NonNullable<T>;
 }
 
 /** The ledger's rows of a user, once there are `count` of them: they are written after the answer. */

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import pytest
+from pydantic import SecretStr
 
 from inference.auth import is_allowed
 from inference.errors import StartError
 from inference.settings import Settings, read_settings
-from pydantic import SecretStr
 
 LONG = "a-token-of-sixteen-or-more"
 

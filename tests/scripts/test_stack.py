@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-
-from scripts import stack
-from scripts.stack import Child, Places, StackError
+import stack
+from stack import Child, Places, StackError
 
 
 @pytest.fixture
@@ -77,17 +76,19 @@ def test_a_failing_install_is_named_with_its_log(tmp_path: Path) -> None:
 
 def test_a_stamp_is_kept_only_when_the_work_ended_well(tmp_path: Path) -> None:
     stamp, source = tmp_path / "stamp", tmp_path / "source"
+
+    def work(*, fails: bool = False) -> bool:
+        with stack.unless_stamped(stamp, source) as needed:
+            if fails:
+                raise StackError("no network")
+        return needed
+
     source.write_text("a")
-    with pytest.raises(StackError), stack.unless_stamped(stamp, source) as needed:
-        assert needed
-        raise StackError("no network")
-    with stack.unless_stamped(stamp, source) as needed:
-        assert needed
-    with stack.unless_stamped(stamp, source) as needed:
-        assert not needed
+    with pytest.raises(StackError):
+        work(fails=True)
+    assert [work(), work()] == [True, False]
     source.write_text("b")
-    with stack.unless_stamped(stamp, source) as needed:
-        assert needed
+    assert work()
 
 
 def test_keys_are_made_once_and_for_the_owner_only(places: Places) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
-from shared_schemas.features.risk import RISK, RiskInput, RiskOutput, describe, expected_level
+from shared_schemas.features.risk import RISK, RiskInput, RiskOutput, describe
 from shared_schemas.typescript import typescript
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def test_messages_are_the_same_bytes_in_both_languages(feature: AnyFeature) -> N
 
 @pytest.mark.parametrize("case", golden("risk"), ids=lambda case: case["name"])
 def test_python_derives_the_same_fields_as_typescript(case: dict[str, Any]) -> None:
-    derived = {"pace", "gone_percent", "left", "late"}
+    derived = {"pace", "gone_percent", "left", "late", "suggested"}
     given = {name: value for name, value in case["promptInput"].items() if name not in derived}
     assert describe(**given).model_dump() == case["promptInput"]
 
@@ -44,4 +44,4 @@ def test_python_derives_the_same_fields_as_typescript(case: dict[str, Any]) -> N
 def test_the_rules_answer_as_the_coach_must(case: dict[str, Any]) -> None:
     task, answer = RiskInput.model_validate(case["promptInput"]), RiskOutput.model_validate(case["rules"])
     assert RISK.reject(task, answer) == []
-    assert answer.risk_level == expected_level(task)
+    assert answer.risk_level == task.suggested

@@ -39,9 +39,7 @@ def test_a_bad_plan_is_rejected_in_words(answer: PlanOutput, fault: str) -> None
     assert any(fault in said for said in faults), faults
 
 
-@pytest.mark.parametrize(
-    "steps", [[], [step()] * 9, [step(duration=3)], [step(duration="4")], [step(phase="testing")], [step(risk="critical")], [step(title="")], [step(hours=4)]], ids=str
-)
+@pytest.mark.parametrize("steps", [[], [step()] * 9, [step(duration=3)], [step(duration="4")], [step(phase="testing")], [step(risk="critical")], [step(title="")], [step(hours=4)]], ids=str)
 def test_the_output_is_closed(steps: list[dict[str, Any]]) -> None:
     with pytest.raises(ValidationError):
         plan(*steps)
