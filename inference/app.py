@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from inference.auth import is_allowed
 from inference.body_limit import BodyLimit
@@ -79,6 +81,14 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
     @app.exception_handler(InferenceError)
     async def translate(_request: Request, error: InferenceError) -> Response:
         return _failure(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_headers(_request: Request, error: RequestValidationError) -> Response:
+        return _error(422, "invalid_input", [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()])
+
+    @app.exception_handler(HTTPException)
+    async def refuse_route(_request: Request, error: HTTPException) -> Response:
+        return _error(error.status_code, "not_found" if error.status_code == 404 else "refused", [str(error.detail)])
 
     return app
 

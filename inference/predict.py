@@ -53,7 +53,7 @@ class Predictor:
             details=confidence.details,
             model=self.version,
             prompt_version=feature.prompt_version(self.version.prompt_style),
-            usage=Usage(prompt_tokens=done.prompt_tokens, cached_tokens=done.cached_tokens, output_tokens=done.output_tokens, forced_tokens=done.forced_tokens),
+            usage=Usage(prompt_tokens=done.prompt_tokens, cached_tokens=done.cached_tokens, output_tokens=len(done.tokens), forced_tokens=done.forced_tokens),
             timings=Timings(queue_ms=round(queue_ms, 2), prefill_ms=round(done.prefill_ms, 2), decode_ms=round(done.decode_ms, 2)),
         )
 

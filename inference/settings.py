@@ -1,13 +1,17 @@
 """Owns the settings of the service: read once from the environment, all faults reported together."""
 
 import ipaddress
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.errors import StartError
+
+MIN_TOKEN = 16
 
 
 class Settings(BaseSettings):
@@ -24,19 +28,9 @@ class Settings(BaseSettings):
         None, description="folder with adapter.gguf and manifest.json; default: the repository's starter adapter, for the default model only; 'none' serves the base alone"
     )
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
-    context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(2048, description="tokens of prompt and answer together")
+    context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(6144, description="tokens of prompt and answer together; the longest prompt that the edge makes fits")
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="requests that may wait; one more gets 503")
     deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(20, description="longest time for one request, waiting included")
-
-    @model_validator(mode="after")
-    def _no_open_door(self) -> "Settings":
-        if self.inference_token is not None and len(self.inference_token.get_secret_value()) < 16:
-            raise ValueError("INFERENCE_TOKEN is shorter than 16 characters")
-        if self.inference_token is None and not _is_loopback(self.inference_host):
-            raise ValueError(f"INFERENCE_TOKEN is not set and INFERENCE_HOST {self.inference_host!r} is not loopback: anybody could ask")
-        if self.model_sha256 and not self.model_path:
-            raise ValueError("MODEL_SHA256 is set without MODEL_PATH")
-        return self
 
 
 def _is_loopback(host: str) -> bool:
@@ -51,14 +45,21 @@ def _is_loopback(host: str) -> bool:
 def read_settings() -> Settings:
     """Settings from the environment. Raises StartError with every fault, one a line."""
     try:
-        return Settings()
+        settings = Settings()
+        faults = list(_faults_between(os.environ))
     except ValidationError as error:
-        raise StartError("\n".join(_faults(error))) from None
+        faults = [*(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()), *_faults_between(os.environ)]
+    if faults:
+        raise StartError("\n".join(f"Cannot use the settings: {fault}" for fault in faults))
+    return settings
 
 
-def _faults(error: ValidationError) -> list[str]:
-    faults = []
-    for fault in error.errors():
-        name = str(fault["loc"][0]).upper() + ": " if fault["loc"] else ""
-        faults.append(f"Cannot use the settings: {name}{fault['msg'].removeprefix('Value error, ')}")
-    return faults
+def _faults_between(environment: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with settings together, whatever else is wrong with each."""
+    host, token = environment.get("INFERENCE_HOST") or "127.0.0.1", environment.get("INFERENCE_TOKEN")
+    if token and len(token) < MIN_TOKEN:
+        yield f"INFERENCE_TOKEN is shorter than {MIN_TOKEN} characters"
+    if not token and not _is_loopback(host):
+        yield f"INFERENCE_TOKEN is not set and INFERENCE_HOST {host!r} is not loopback: anybody could ask"
+    if environment.get("MODEL_SHA256") and not environment.get("MODEL_PATH"):
+        yield "MODEL_SHA256 is set without MODEL_PATH"

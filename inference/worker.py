@@ -30,8 +30,8 @@ class Worker:
     async def run(self, job: Callable[[float, Check], T], *, deadline_s: float) -> T:
         """Run `job(queue_ms, check)`; it must call `check` between its steps.
 
-        Raises Overloaded at once when the queue is full, DeadlineExceeded when the time is over, waiting included,
-        and Cancelled in the job when the awaiting task is cancelled.
+        Raises Overloaded at once when the queue is full and DeadlineExceeded when the time is over, waiting included.
+        From then on, or when the awaiting task is cancelled, `check` raises Cancelled in the job.
         """
         if self.is_full:
             raise Overloaded(self._limit, retry_after_s=max(1, round(self._recent_s * self.inside)))
@@ -40,9 +40,7 @@ class Worker:
 
         def check() -> None:
             if gone.is_set():
-                raise Cancelled("The caller went away")
-            if time.monotonic() - arrived > deadline_s:
-                raise DeadlineExceeded(f"No answer within {deadline_s:g} s")
+                raise Cancelled("Nobody waits for the answer any more")
 
         def timed() -> T:
             check()
@@ -56,10 +54,12 @@ class Worker:
         future = asyncio.get_running_loop().run_in_executor(self._thread, timed)
         future.add_done_callback(self._left)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
+            await asyncio.wait({future}, timeout=deadline_s)
+        finally:
             gone.set()
-            raise
+        if not future.done():
+            raise DeadlineExceeded(f"No answer within {deadline_s:g} s")
+        return future.result()
 
     def _left(self, future: "asyncio.Future[T]") -> None:
         self.inside -= 1

@@ -7,6 +7,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
@@ -127,6 +128,8 @@ def install(places: Places) -> None:
 def check_tools() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything checked it
         raise StackError(f"Cannot go on with Python {sys.version.split()[0]}: 3.11 or newer is needed")
+    if importlib.util.find_spec("ensurepip") is None:
+        raise StackError("Cannot make a virtual environment: install it (Debian: python3-venv)")
     for tool, why in (
         ("node", "install Node.js 20 or newer"),
         ("npm", "install npm"),
@@ -145,7 +148,8 @@ def install_python(log: Path) -> None:
     with unless_stamped(VENV / ".installed", lock) as needed:
         if needed:
             with step("install Python packages", "compiles llama-cpp-python: about 4 minutes on 2 cores"):
-                if not (VENV / "bin" / "python").exists():
+                if not (VENV / "bin" / "pip").exists():
+                    shutil.rmtree(VENV, ignore_errors=True)
                     run([sys.executable, "-m", "venv", str(VENV)], log)
                 limits = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)}
                 run([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(lock)], log, env=limits)
@@ -155,10 +159,10 @@ def install_node(log: Path) -> None:
     with unless_stamped(ROOT / "node_modules" / ".installed", ROOT / "package-lock.json") as needed:
         if needed:
             run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log)
-    with unless_stamped(ROOT / "node_modules" / ".functions-cached", FUNCTIONS / "deno.lock") as needed:
-        if needed:
-            cache(FUNCTIONS / "deno.json", sorted(FUNCTIONS.glob("*/index.ts")), log)
-            cache(E2E / "deno.json", [E2E / "project.ts"], log)
+    for config, sources in ((FUNCTIONS / "deno.json", sorted(FUNCTIONS.glob("*/index.ts"))), (E2E / "deno.json", [E2E / "project.ts"])):
+        with unless_stamped(ROOT / "node_modules" / f".cached-{config.parent.name}", config.with_name("deno.lock")) as needed:
+            if needed:
+                cache(config, sources, log)
 
 
 def cache(config: Path, sources: list[Path], log: Path) -> None:
@@ -305,6 +309,21 @@ def start(places: Places, wanted: list[Child]) -> None:
         raise
 
 
+def is_running(places: Places) -> bool:
+    """Whether the whole system runs already. Raises StackError when it runs on other ports than these."""
+    known = read_running(places)
+    if set(known) != {"inference", "database", "gateway"} or not all(is_alive(entry) for entry in known.values()):
+        return False
+    if read_ports(places) != (places.port, places.inference_port):
+        raise StackError(f"Cannot start: the system in {places.state} runs on other ports {read_ports(places)} (stop it with scripts/down, or choose another --state)")
+    return True
+
+
+def read_ports(places: Places) -> tuple[int, int]:
+    ports = json.loads((places.state / "ports.json").read_text())
+    return ports["port"], ports["inference_port"]
+
+
 def check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -336,21 +355,44 @@ def wait_until_healthy(places: Places, child: Child) -> None:
 
 
 def stop(places: Places) -> list[str]:
-    """Stop exactly the processes that `spawn` wrote down, and say which were there."""
+    """Stop exactly the processes that `spawn` wrote down, with all that they started, and say which were there."""
     known = read_running(places)
-    alive = [name for name, entry in known.items() if is_alive(entry)]
-    for name in alive:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(known[name]["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    while any(is_alive(known[name]) for name in alive) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for name in alive:
-        if is_alive(known[name]):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(known[name]["pid"], signal.SIGKILL)
+    alive = [name for name, entry in known.items() if group_is_alive(entry)]
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        for name in alive:
+            if group_is_alive(known[name]):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(known[name]["pid"], signal_number)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while any(group_is_alive(known[name]) for name in alive) and time.monotonic() < deadline:
+            time.sleep(0.05)
     places.running.unlink(missing_ok=True)
     return alive
+
+
+def group_is_alive(entry: Mapping[str, Any]) -> bool:
+    """Whether a child, or something that it started, is still there: a child leads a process group of its own."""
+    if is_alive(entry):
+        return True
+    if process_began(entry["pid"]) is not None:
+        return False
+    try:
+        os.killpg(entry["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False
+    return has_members(entry["pid"])
+
+
+def has_members(group: int) -> bool:
+    """Whether a process group holds more than zombies."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                return True
+    return False
 
 
 def read_running(places: Places) -> dict[str, Any]:
@@ -403,8 +445,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def restart(places: Places, name: str) -> None:
     """Start one part of a running system again after it has died; the others are not touched."""
-    ports = json.loads((places.state / "ports.json").read_text())
-    places = Places(places.state, ports["port"], ports["inference_port"])
+    places = Places(places.state, *read_ports(places))
     child = next(child for child in children(places, read_keys(places)) if child.name == name)
     if is_alive(read_running(places)[name]):
         raise StackError(f"Cannot start {name}: it is running")

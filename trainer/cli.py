@@ -5,19 +5,22 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from inference.errors import StartError
-from inference.model_store import NO_ADAPTER, STARTER, ModelFiles, default_model, find_model
+from inference.model_store import STARTER, ModelFiles, default_model, find_model
 from inference.predict import Predictor
 from inference.settings import Settings
+from shared_schemas.example import Example
+from shared_schemas.features import FEATURES
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.finetune import REPOSITORY
-from trainer.starter import CONTEXT_TOKENS, StarterOptions, read_examples, run_starter
+from trainer.starter import CONTEXT_TOKENS, StarterOptions, make_data, read_examples, run_starter
 
 EXAMPLES = """\
 examples:
@@ -77,7 +80,7 @@ def _starter(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     files = find_model(Settings(adapter_path=options.adapter))
-    examples = [example for feature in ("risk", "plan") for example in held_out(feature)[: options.limit]]
+    examples = [example for feature in FEATURES for example in held_out(feature)[: options.limit]]
     predictor = Predictor(files, n_ctx=CONTEXT_TOKENS, n_threads=2)
     try:
         verdict = evaluate(predictor, examples, progress=_progress)
@@ -89,19 +92,15 @@ def _evaluate(options: argparse.Namespace) -> None:
         _print_verdict(_name(files), verdict)
 
 
-def held_out(feature: str) -> list[Any]:
+def held_out(feature: str) -> list[Example]:
     """The held-out examples of the starter's default options: made anew, always the same."""
-    from tempfile import TemporaryDirectory
-
-    from trainer.starter import make_data
-
     with TemporaryDirectory() as folder:
         make_data(StarterOptions(), Path(folder))
         return [example for example in read_examples(Path(folder) / "held_out.jsonl") if example.feature == feature]
 
 
 def _name(files: ModelFiles) -> str:
-    return files.version.name if files.adapter != NO_ADAPTER else f"{files.version.name}, untuned"
+    return files.version.name if files.adapter is not None else f"{files.version.name}, untuned"
 
 
 def _print_verdict(name: str, verdict: Mapping[str, Any]) -> None:

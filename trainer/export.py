@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from inference.model_store import file_sha256
 from inference.predict import Predictor
 from shared_schemas.example import Example
 from shared_schemas.features import FEATURES
 from trainer.errors import MissingEnvironment, ParityFailed, StageFailed
 from trainer.finetune import REPOSITORY, Progress, axolotl_environment, run_process
 from trainer.format import format_conversations
-from trainer.stage import sha256
 
 MAX_ADAPTER_BYTES = 5_000_000
 
@@ -32,7 +32,7 @@ def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progr
     progress(f"export: {size / 1e6:.1f} MB")
     if size > MAX_ADAPTER_BYTES:
         raise StageFailed(f"The adapter has {size} bytes, more than {MAX_ADAPTER_BYTES}: choose a smaller rank")
-    return {"bytes": size, "sha256": sha256(gguf)}
+    return {"bytes": size, "sha256": file_sha256(gguf)}
 
 
 def check_tokens(predictor: Predictor, base: Path, examples: Sequence[Example], *, axolotl: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Owns who sees what: subjects that are held out never appear in training, in any title.
+"""Owns who sees what: no training example is about a held-out subject.
+
+Two leaks are left to the data issue's splits: a learning track's title may name a held-out soft skill beside its own
+subjects, and junk titles ("1234") have no subject, so they are the same on both sides.
 
 Knows nothing of examples. The starter pass only; the data issue's splits go by organisation, task and cluster.
 """

@@ -25,11 +25,11 @@ from trainer.format import format_conversations
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import risk_examples
 from trainer.split import split_kinds
-from trainer.stage import run_stage, sha256, write_json
+from trainer.stage import run_stage, write_json
 from trainer.task_titles import KINDS
 
 MODEL_NAME = "smollm2-135m-starter-1"
-CONTEXT_TOKENS = 2048
+CONTEXT_TOKENS = 6144
 
 
 class StarterOptions(Closed):
@@ -54,8 +54,8 @@ def make_data(options: StarterOptions, folder: Path) -> dict[str, Any]:
     write_lines(folder / "train.jsonl", [json.dumps(row, ensure_ascii=False) for row in format_conversations(train, "tag")])
     write_lines(folder / "held_out.jsonl", [compact_json(example) for example in held_out])
     return {
-        "train": {"rows": len(train), "sha256": sha256(folder / "train.jsonl")},
-        "held_out": {"rows": len(held_out), "sha256": sha256(folder / "held_out.jsonl")},
+        "train": {"rows": len(train), "sha256": file_sha256(folder / "train.jsonl")},
+        "held_out": {"rows": len(held_out), "sha256": file_sha256(folder / "held_out.jsonl")},
     }
 
 
@@ -75,7 +75,7 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
     """The whole pass. Each stage is skipped when it is done; a killed run goes on where it was. Returns the manifest."""
     data = make_data(options, work / "data")
     progress(f"data: {data['train']['rows']} training rows, {data['held_out']['rows']} held out")
-    base = {"base_sha256": sha256(base_gguf)}
+    base = {"base_sha256": file_sha256(base_gguf)}
     run_stage(work / "base", base, lambda folder: dequantise_base(base_gguf, folder, axolotl=axolotl, progress=progress))
     progress("base: weights ready")
     tuned = run_stage(
@@ -85,7 +85,7 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
         keep_partial=True,
     )
     weights = work / "adapter" / "adapter_model.safetensors"
-    exported = run_stage(work / "export", {"weights": sha256(weights)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress))
+    exported = run_stage(work / "export", {"weights": file_sha256(weights)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress))
     version = ModelVersion(name=MODEL_NAME, base_sha256=base["base_sha256"], adapter_sha256=exported["sha256"], prompt_style="tag")
     held_out = read_examples(work / "data" / "held_out.jsonl")
     judged = run_stage(

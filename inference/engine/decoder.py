@@ -37,9 +37,9 @@ class Completion:
     """
 
     text: str = ""
+    tokens: list[int] = field(default_factory=list)
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    output_tokens: int = 0
     forced_tokens: int = 0
     log_probabilities: list[float] = field(default_factory=list)
     first_letters: dict[str, float] = field(default_factory=dict)
@@ -76,18 +76,18 @@ class Decoder:
             raise PromptTooLong(f"Cannot answer: {len(prompt)} prompt tokens and {max_tokens} for the answer exceed the context of {self._llama.n_ctx}")
         done = Completion(prompt_tokens=len(prompt))
         started = time.perf_counter()
-        logits = self._prefill(prompt, done)
+        logits = self._prefill(prompt, done, check)
         done.prefill_ms = 1000 * (time.perf_counter() - started)
         started = time.perf_counter()
         done.text = self._answer(logits, grammar.matcher.deep_copy(), done, max_tokens, watch_at, check).decode()
         done.decode_ms = 1000 * (time.perf_counter() - started)
         return done
 
-    def _prefill(self, prompt: Sequence[int], done: Completion) -> NDArray[np.float32]:
+    def _prefill(self, prompt: Sequence[int], done: Completion, check: Callable[[], None]) -> NDArray[np.float32]:
         done.cached_tokens = _common_prefix(self._in_memory, prompt[:-1])
         self._llama.forget_from(done.cached_tokens)
         self._in_memory = list(prompt[: done.cached_tokens])
-        return self._feed(prompt[done.cached_tokens :])
+        return self._feed(prompt[done.cached_tokens :], check)
 
     def _answer(self, logits: NDArray[np.float32], matcher: LLMatcher, done: Completion, max_tokens: int, watch_at: int, check: Callable[[], None]) -> bytes:
         answer = b""
@@ -101,12 +101,12 @@ class Decoder:
                 return answer
             else:
                 step = [self._choose(logits, matcher, done, watch_at - len(answer))]
-            done.output_tokens += len(step)
+            done.tokens += step
             answer += self._llama.detokenize(step)
             if matcher.is_stopped():
                 return answer
-            if done.output_tokens >= max_tokens:
-                raise Truncated(f"The answer was not complete after {done.output_tokens} tokens")
+            if len(done.tokens) >= max_tokens:
+                raise Truncated(f"The answer was not complete after {len(done.tokens)} tokens")
             check()
             logits = self._feed(step)
 
@@ -135,8 +135,8 @@ class Decoder:
             done.allowed_mass = sum(mass.values())
             done.first_letters = {letter: p / done.allowed_mass for letter, p in mass.items()}
 
-    def _feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        logits = self._llama.decode(tokens)
+    def _feed(self, tokens: Sequence[int], check: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
+        logits = self._llama.decode(tokens, check)
         self._in_memory += tokens
         return logits
 

@@ -4,7 +4,7 @@ Knows nothing of chat, grammars or JSON. Not thread-safe: one thread owns it.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _log_lines: list[str] = []
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _collect_log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     """Keep llama.cpp's last errors for our own one-line message instead of printing pages of log."""
-    if level >= _LOG_LEVEL_ERROR:
+    if level == _LOG_LEVEL_ERROR:
         _log_lines.append(text.decode("utf-8", "replace").strip())
         del _log_lines[:-5]
 
@@ -97,9 +97,13 @@ class Llama:
         """Drop everything the context holds at and after `position`."""
         llama_cpp.llama_memory_seq_rm(self._memory, 0, position, -1)
 
-    def decode(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Append tokens to the context; the logits after the last one, shape (n_vocab,), valid until the next call."""
+    def decode(self, tokens: Sequence[int], check: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
+        """Append tokens to the context; the logits after the last one, shape (n_vocab,), valid until the next call.
+
+        `check` is called before each batch of 512 and may raise to stop.
+        """
         for start in range(0, len(tokens), self._n_batch):
+            check()
             chunk = tokens[start : start + self._n_batch]
             array = (llama_cpp.llama_token * len(chunk))(*chunk)
             status = llama_cpp.llama_decode(self._context, llama_cpp.llama_batch_get_one(array, len(chunk)))

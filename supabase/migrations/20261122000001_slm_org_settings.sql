@@ -14,9 +14,9 @@ create table if not exists public.slm_org_settings (
 );
 
 comment on table public.slm_org_settings is
-'Per organisation: may a cloud model see its text, may its history train, how long is it kept. The row without an organisation is the default for all others.';
+'Per organisation: may a cloud model see its text, may its history train, how long is it kept. The row without an organisation is the default for all others. Nothing reads it yet: there is no cloud and no training from history.';
 comment on column public.slm_org_settings.org_id is 'The app''s organisation (profiles.org_id); null for the operator''s default.';
-comment on column public.slm_org_settings.retention_days is 'Days that slm_requests rows are kept.';
+comment on column public.slm_org_settings.retention_days is 'Days that slm_requests rows shall be kept; nothing removes them yet.';
 
 alter table public.slm_org_settings enable row level security;
 revoke all on public.slm_org_settings from public, anon, authenticated;

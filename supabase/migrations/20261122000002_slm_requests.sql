@@ -31,7 +31,7 @@ comment on table public.slm_requests is
 comment on column public.slm_requests.id is 'The request id that the answer carries in _meta or ai_metadata.';
 comment on column public.slm_requests.user_id is 'The signed-in caller (auth.users.id).';
 comment on column public.slm_requests.task_id is 'As the caller gave it; not checked against tasks.';
-comment on column public.slm_requests.prompt_input is 'The closed input of the feature: no personal names, no raw request.';
+comment on column public.slm_requests.prompt_input is 'The closed input of the feature, as the model saw it. Titles and descriptions are the users'' own words, shortened; the caller''s name is not in it unless somebody typed it there.';
 comment on column public.slm_requests.provider is 'slm: the private model; rules: deterministic rules from the metrics; none: an error was shown.';
 comment on column public.slm_requests.fallback_reason is 'Why the private model did not answer; null when it did.';
 comment on column public.slm_requests.shortened is 'Fields of the input that were cut to the prompt''s budget.';

@@ -15,7 +15,7 @@ const write = (name: string, value: unknown) =>
 
 write(
   "risk.json",
-  read("risk.json").map(({ name, wire }) => {
+  read("risk.json").map(({ name, wire }, i) => {
     const { promptInput, shortened } = describeTask(wire);
     return {
       name,
@@ -23,14 +23,15 @@ write(
       promptInput,
       shortened,
       messages: messages("risk", promptInput, "tag"),
+      instructed: i === 0 ? messages("risk", promptInput, "instructions") : undefined,
       rules: rulesRisk(promptInput),
     };
   }),
 );
 write(
   "plan.json",
-  read("plan.json").map(({ name, wire, similar }) => {
+  read("plan.json").map(({ name, wire, similar }, i) => {
     const { promptInput, shortened } = describePlan(readPlanWish(wire), similar);
-    return { name, wire, similar, promptInput, shortened, messages: messages("plan", promptInput, "tag") };
+    return { name, wire, similar, promptInput, shortened, messages: messages("plan", promptInput, "tag"), instructed: i === 0 ? messages("plan", promptInput, "instructions") : undefined };
   }),
 );

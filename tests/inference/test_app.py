@@ -61,7 +61,8 @@ async def test_without_the_token_nothing_is_answered(client: httpx.AsyncClient, 
 
 
 async def test_an_unknown_feature_is_404(client: httpx.AsyncClient) -> None:
-    assert (await client.post("/v1/features/leave", json=RISK)).status_code == 404
+    response = await client.post("/v1/features/leave", json=RISK)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
 async def test_a_large_body_is_413_before_it_is_read(client: httpx.AsyncClient) -> None:
@@ -84,7 +85,9 @@ async def test_a_short_deadline_is_504(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("deadline", ["0", "-5", "nan", "1e400", "1000000"])
 async def test_a_senseless_deadline_is_422(client: httpx.AsyncClient, deadline: str) -> None:
-    assert (await client.post("/v1/features/risk", json=RISK, headers={"x-deadline-ms": deadline})).status_code == 422
+    response = await client.post("/v1/features/risk", json=RISK, headers={"x-deadline-ms": deadline})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_input")
+    assert response.json()["error"]["message"].startswith("x-deadline-ms: ")
 
 
 async def test_past_its_queue_the_service_says_when_to_come_back(app: FastAPI, client: httpx.AsyncClient) -> None:

@@ -63,8 +63,8 @@ def test_an_answer_cut_by_the_limit_is_an_error(predictor: Predictor) -> None:
 
 def test_a_prompt_that_does_not_fit_is_an_error(predictor: Predictor) -> None:
     grammar = decoder(predictor).compile("risk", RISK.output_schema())
-    with pytest.raises(PromptTooLong, match="exceed the context of 2048"):
-        decoder(predictor).complete([1] * 2000, grammar, max_tokens=100)
+    with pytest.raises(PromptTooLong, match="exceed the context of 6144"):
+        decoder(predictor).complete([1] * 6100, grammar, max_tokens=100)
 
 
 def test_a_check_that_raises_stops_the_decoding_and_the_next_request_is_whole(predictor: Predictor) -> None:
@@ -101,4 +101,4 @@ def test_forced_tokens_are_those_the_model_would_use(predictor: Predictor, name:
     grammar = decoder(predictor).compile(name, feature.output_schema())
     prompt = predictor.prompt_tokens(feature, feature.prompt_input.model_validate(examples[name]))
     done = decoder(predictor).complete(prompt, grammar, max_tokens=feature.max_tokens)
-    assert len(predictor.llama.tokenize(done.text, special=False)) == done.output_tokens
+    assert predictor.llama.tokenize(done.text, special=False) == done.tokens

@@ -44,6 +44,14 @@ def test_a_token_opens_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"INFERENCE_PORT": "http"}, ["INFERENCE_PORT: Input should be a valid integer, unable to parse string as an integer"]),
         ({"DEADLINE_S": "nan"}, ["DEADLINE_S: Input should be greater than 0"]),
         ({"QUEUE_LIMIT": "0", "THREADS": "-1"}, ["THREADS: Input should be greater than or equal to 1", "QUEUE_LIMIT: Input should be greater than or equal to 1"]),
+        (
+            {"INFERENCE_HOST": "0.0.0.0", "INFERENCE_PORT": "http", "MODEL_SHA256": "0" * 64},
+            [
+                "INFERENCE_PORT: Input should be a valid integer, unable to parse string as an integer",
+                "INFERENCE_TOKEN is not set and INFERENCE_HOST '0.0.0.0' is not loopback: anybody could ask",
+                "MODEL_SHA256 is set without MODEL_PATH",
+            ],
+        ),
         ({"MODEL_PATH": "/m.gguf", "MODEL_SHA256": "abc"}, ["MODEL_SHA256: String should match pattern '^[0-9a-f]{64}$'"]),
     ],
     ids=str,

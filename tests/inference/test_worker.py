@@ -30,6 +30,18 @@ async def test_a_job_past_its_deadline_is_stopped_at_its_next_check() -> None:
         await Worker(1).run(endless, deadline_s=0.05)
 
 
+async def test_the_deadline_counts_the_waiting_too() -> None:
+    """Behind a job that never checks, a request gives up when its own time is over."""
+    worker, release = Worker(5), threading.Event()
+    first = asyncio.ensure_future(worker.run(lambda _ms, _check: release.wait(), deadline_s=30))
+    await asyncio.sleep(0)
+    with pytest.raises(DeadlineExceeded):
+        await worker.run(lambda _ms, _check: None, deadline_s=0.05)
+    assert not first.done()
+    release.set()
+    await first
+
+
 async def test_a_job_whose_caller_went_away_stops_and_frees_the_line() -> None:
     worker, begun, stopped = Worker(1), threading.Event(), threading.Event()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared_schemas.feature import AnyFeature
+from shared_schemas.feature import AnyFeature, PromptStyle
 from shared_schemas.features import FEATURES
 from shared_schemas.features.risk import RISK, RiskInput, RiskOutput, describe
 from shared_schemas.typescript import typescript
@@ -29,8 +29,14 @@ def test_the_typescript_file_is_what_the_features_say() -> None:
 def test_messages_are_the_same_bytes_in_both_languages(feature: AnyFeature) -> None:
     for case in golden(feature.name):
         prompt_input = feature.prompt_input.model_validate(case["promptInput"])
-        messages = [{"role": message.role, "content": message.content} for message in feature.messages(prompt_input, "tag")]
-        assert messages == case["messages"], case["name"]
+        assert said(feature, prompt_input, "tag") == case["messages"], case["name"]
+        if "instructed" in case:
+            assert said(feature, prompt_input, "instructions") == case["instructed"]
+    assert any("instructed" in case for case in golden(feature.name))
+
+
+def said(feature: AnyFeature, prompt_input: Any, style: PromptStyle) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in feature.messages(prompt_input, style)]
 
 
 @pytest.mark.parametrize("case", golden("risk"), ids=lambda case: case["name"])

@@ -34,7 +34,7 @@ export type AskInference = <F extends FeatureName>(
 export function inferenceClient(url: string, token: string, deadlineMs: number): AskInference {
   return async (feature, promptInput, requestId) => {
     try {
-      const response = await fetch(new URL(`/v1/features/${feature}`, url), {
+      const response = await fetch(`${url.replace(/\/+$/, "")}/v1/features/${feature}`, {
         method: "POST",
         headers: {
           "authorization": `Bearer ${token}`,

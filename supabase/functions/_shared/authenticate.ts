@@ -41,8 +41,10 @@ export function authenticator(supabaseUrl: string, legacySecret: string | undefi
   };
 }
 
-/** Whether the token is to blame, rather than the network between us and the keys. */
+/** What jose says when the project's keys cannot be had or read: nobody's token is to blame for that. */
+const KEYS_AT_FAULT = ["ERR_JOSE_GENERIC", "ERR_JWKS_INVALID", "ERR_JWKS_TIMEOUT"];
+
 function isTokenFault(error: unknown): boolean {
-  return error instanceof errors.JOSEError && !(error instanceof errors.JWKSTimeout) || error instanceof TypeError &&
-      error.message.includes("Token");
+  if (error instanceof errors.JOSEError) return !KEYS_AT_FAULT.includes(error.code);
+  return error instanceof TypeError && error.message.includes("Token");
 }

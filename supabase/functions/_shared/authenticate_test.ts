@@ -56,3 +56,19 @@ Deno.test("authenticate() takes a token signed with the project's keys, and none
   await assert.rejects(async () => authenticate(`Bearer ${await signed(claims)}`), /no longer uses/);
   await server.shutdown();
 });
+
+const KEYLESS: [string, () => Response][] = [
+  ["is down", () => new Response("busy", { status: 503 })],
+  ["answers with a page", () => new Response("<html>")],
+  ["answers with no keys at all", () => Response.json({})],
+];
+for (const [fault, answer] of KEYLESS) {
+  Deno.test(`authenticate() does not blame the user when the key endpoint ${fault}`, async () => {
+    const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, answer);
+    const { privateKey } = await generateKeyPair("ES256");
+    const token = await new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "1" }).setExpirationTime("1h").sign(privateKey);
+    const authenticate = authenticator(`http://127.0.0.1:${server.addr.port}`, undefined);
+    await assert.rejects(() => authenticate(`Bearer ${token}`), (error) => !(error instanceof Unauthorized));
+    await server.shutdown();
+  });
+}

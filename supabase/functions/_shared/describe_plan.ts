@@ -25,28 +25,30 @@ export function describePlan(
 ): { promptInput: PlanInput; shortened: string[] } {
   const title = shorten(wish.title, LIMITS.title.maxLength);
   const description = shorten(wish.description, LIMITS.description.maxLength);
-  const skills = wish.skills.slice(0, LIMITS.skills.maxItems);
+  const skills = wish.skills.slice(0, LIMITS.skills.maxItems).map((skill) => shorten(skill, LIMITS.skills.items.maxLength));
+  const tasks = similar.slice(0, LIMITS.similar.maxItems).map(fitted).filter(({ task }) => task.steps.length > 0);
   const shortened = [
     title.cut && "title",
     description.cut && "description",
-    wish.skills.length > skills.length && "skills",
+    (wish.skills.length > skills.length || skills.some(({ cut }) => cut)) && "skills",
+    tasks.some(({ cut }) => cut) && "similar",
   ].filter((field) => field !== false);
   return {
     promptInput: {
       title: title.text,
       description: description.text,
-      skills: skills.map((skill) => shorten(skill, LIMITS.skills.items.maxLength).text),
-      similar: similar.slice(0, LIMITS.similar.maxItems).map(fitted).filter((task) => task.steps.length > 0),
+      skills: skills.map(({ text }) => text),
+      similar: tasks.map(({ task }) => task),
     },
     shortened,
   };
 }
 
-function fitted(task: SimilarTask): SimilarTask {
-  return {
-    title: shorten(cleanText(task.title).replaceAll(/\s+/g, " ") || "Untitled task", SIMILAR.title.maxLength).text,
-    steps: task.steps.map((step) => cleanText(step).replaceAll(/\s+/g, " ")).filter((step) => step !== "")
-      .slice(0, SIMILAR.steps.maxItems)
-      .map((step) => shorten(step, SIMILAR.steps.items.maxLength).text),
-  };
+function fitted(given: SimilarTask): { task: SimilarTask; cut: boolean } {
+  const clean = (text: string) => cleanText(text).replaceAll(/\s+/g, " ");
+  const title = shorten(clean(given.title) || "Untitled task", SIMILAR.title.maxLength);
+  const wanted = given.steps.map(clean).filter((step) => step !== "");
+  const steps = wanted.slice(0, SIMILAR.steps.maxItems).map((step) => shorten(step, SIMILAR.steps.items.maxLength));
+  const cut = title.cut || wanted.length > steps.length || steps.some((step) => step.cut);
+  return { task: { title: title.text, steps: steps.map(({ text }) => text) }, cut };
 }

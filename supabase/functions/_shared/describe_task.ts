@@ -87,8 +87,11 @@ function donePercent(metrics: Record<string, unknown>): number {
 
 /** V4 says `risk_level`, V1 to V3 say `base_risk_level` (trap T3). */
 function levelOf(metrics: Record<string, unknown>): RiskInput["level"] {
-  const level = String(metrics.risk_level || metrics.base_risk_level || "low").toLowerCase();
-  return level === "medium" || level === "high" ? level : "low";
+  for (const level of [metrics.risk_level, metrics.base_risk_level]) {
+    const said = typeof level === "string" ? level.toLowerCase() : "";
+    if (said === "low" || said === "medium" || said === "high") return said;
+  }
+  return "low";
 }
 
 function milestoneOf(value: unknown): RiskInput["milestone"] {

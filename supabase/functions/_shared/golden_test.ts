@@ -30,3 +30,10 @@ for (const { name, wire, similar, promptInput, shortened, messages: wanted } of 
 Deno.test("no name of a person reaches the prompt", () => {
   for (const { promptInput } of golden("risk.json")) assert.ok(!JSON.stringify(promptInput).includes("Asha"));
 });
+
+Deno.test("messages() with instructions are the same bytes as in Python", () => {
+  for (const feature of ["risk", "plan"] as const) {
+    const [{ promptInput, instructed }] = golden(`${feature}.json`);
+    assert.deepEqual(messages(feature, promptInput, "instructions"), instructed);
+  }
+});

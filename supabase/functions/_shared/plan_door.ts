@@ -3,6 +3,8 @@ import type { Door } from "./door.ts";
 
 /** The only text of an error that the app shows a person: status 200 with `error` (contract.md 2.5, trap T15). */
 const BUSY = "The planning assistant cannot answer right now. Please try again in a minute.";
+/** The same text would get the same answer: trying again would not help, other words may. */
+const OTHER_WORDS = "The planning assistant found no good plan for this text. Please describe the task in other words.";
 
 /** The planning assistant (contract.md section 2): errors are 500. */
 export const planDoor: Door<"plan"> = {
@@ -31,8 +33,9 @@ export const planDoor: Door<"plan"> = {
       },
     };
   },
-  fail() {
-    return { error: BUSY };
+  fail({ fallback }) {
+    const itsText = fallback === "rejected" || fallback === "schema" || fallback === "refused";
+    return { error: itsText ? OTHER_WORDS : BUSY };
   },
 };
 

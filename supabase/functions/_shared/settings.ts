@@ -46,7 +46,7 @@ function secretKey(get: (name: string) => string | undefined): string | undefine
         return byName.default;
       }
     } catch {
-      return undefined;
+      console.error("Cannot read SUPABASE_SECRET_KEYS: it is not JSON");
     }
   }
   return get("SUPABASE_SERVICE_ROLE_KEY") || undefined;

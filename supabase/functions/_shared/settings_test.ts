@@ -24,8 +24,8 @@ const FAULTS: [string, Record<string, string | undefined>, string][] = [
     "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set",
   ],
   [
-    "a broken key object",
-    { SUPABASE_SECRET_KEYS: "{" },
+    "a broken key object alone",
+    { SUPABASE_SECRET_KEYS: "{", SUPABASE_SERVICE_ROLE_KEY: undefined },
     "SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set",
   ],
   ["no URL at all", { INFERENCE_URL: "slm" }, "INFERENCE_URL is not a URL"],

@@ -15,8 +15,17 @@ Deno.test("shorten() cuts a text without spaces at the limit", () => {
 
 Deno.test("shorten() never splits an emoji in two", () => {
   const { text } = shorten("🚀".repeat(20), 10);
-  assert.equal(text, "🚀".repeat(9) + "…");
+  assert.equal(text, "🚀".repeat(4) + "…");
   assert.ok(text.isWellFormed());
+});
+
+Deno.test("shorten() leaves right-to-left text of two bytes a character whole", () => {
+  assert.deepEqual(shorten("م".repeat(100), 100), { text: "م".repeat(100), cut: false });
+});
+
+Deno.test("shorten() bounds the bytes, which are what a byte-level tokenizer may need", () => {
+  const { text, cut } = shorten("समीक्षा ".repeat(100), 600);
+  assert.ok(cut && new TextEncoder().encode(text).length <= 1202);
 });
 
 Deno.test("shorten() never exceeds the limit", () => {
