@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from inference.confidence import Confidence, level_confidence, text_confidence
 from inference.engine.chat import Chat
-from inference.engine.decoder import Completion, Decoder
+from inference.engine.decoder import Completion, Decoder, Sampler
 from inference.engine.llama import Llama
 from inference.errors import InvalidOutput, Rejected
 from inference.model_store import ModelFiles
@@ -21,6 +21,9 @@ from shared_schemas.prediction import Prediction, Timings, Usage
 
 _LEVEL_AT = len('{"risk_level":"')
 """Where the risk level's first letter stands: it is the first thing that the model writes."""
+
+_ATTEMPTS, _TEMPERATURE = 3, 0.7
+"""A greedy answer that is rejected would be the same the next time: the other attempts are drawn by chance, with fixed seeds."""
 
 
 class Predictor:
@@ -37,39 +40,44 @@ class Predictor:
         return self._chat.tokens(feature.messages(prompt_input, self.version.prompt_style))
 
     def predict(self, feature: AnyFeature, prompt_input: Closed, *, queue_ms: float = 0.0, check: Callable[[], None] = lambda: None) -> Prediction[Closed]:
-        """Answer one prompt input. `check` may raise to stop. Raises PromptTooLong and BadAnswer."""
-        done = self._decoder.complete(
-            self.prompt_tokens(feature, prompt_input),
-            self._grammars[feature.name],
-            max_tokens=feature.max_tokens,
-            watch_at=_LEVEL_AT if feature.output is RiskOutput else -1,
-            check=check,
-        )
-        output = _validated(feature, prompt_input, done)
+        """Answer one prompt input: greedily, and when the feature rejects that answer, twice more by chance.
+
+        `check` may raise to stop. Raises PromptTooLong and BadAnswer, the last attempt's.
+        """
+        prompt = self.prompt_tokens(feature, prompt_input)
+        watch_at = _LEVEL_AT if feature.output is RiskOutput else -1
+        tried: list[Completion] = []
+        while True:
+            sampler = Sampler(_TEMPERATURE, seed=len(tried)) if tried else None
+            done = self._decoder.complete(prompt, self._grammars[feature.name], max_tokens=feature.max_tokens, watch_at=watch_at, sampler=sampler, check=check)
+            tried.append(done)
+            output = _parsed(feature, done)
+            faults = feature.reject(prompt_input, output)
+            if not faults:
+                break
+            if len(tried) == _ATTEMPTS:
+                raise Rejected(faults)
         confidence = _confidence(output, done)
         return Prediction(
             output=output,
             confidence=confidence.percent,
-            details=confidence.details,
+            details={**confidence.details, "attempts": float(len(tried))},
             model=self.version,
             prompt_version=feature.prompt_version(self.version.prompt_style),
             usage=Usage(prompt_tokens=done.prompt_tokens, cached_tokens=done.cached_tokens, output_tokens=len(done.tokens), forced_tokens=done.forced_tokens),
-            timings=Timings(queue_ms=round(queue_ms, 2), prefill_ms=round(done.prefill_ms, 2), decode_ms=round(done.decode_ms, 2)),
+            timings=Timings(queue_ms=round(queue_ms, 2), prefill_ms=round(sum(one.prefill_ms for one in tried), 2), decode_ms=round(sum(one.decode_ms for one in tried), 2)),
         )
 
     def close(self) -> None:
         self.llama.close()
 
 
-def _validated(feature: AnyFeature, prompt_input: Closed, done: Completion) -> Closed:
-    """Constrained decoding is not proof: the answer is parsed, validated and judged like a stranger's."""
+def _parsed(feature: AnyFeature, done: Completion) -> Closed:
+    """Constrained decoding is not proof: the answer is parsed and validated like a stranger's."""
     try:
         output: Closed = feature.output.model_validate_json(done.text)
     except ValidationError as error:
         raise InvalidOutput(f"The model's answer does not match the schema of {feature.name!r}: {error.errors()[0]['msg']}") from None
-    faults = feature.reject(prompt_input, output)
-    if faults:
-        raise Rejected(faults)
     return output
 
 

@@ -22,9 +22,14 @@ class LoraRecipe(Closed):
     seed: int = Field(default=7, ge=0)
 
 
-def axolotl_config(recipe: LoraRecipe, *, base: Path, data: Path, out: Path) -> dict[str, Any]:
-    """Axolotl's settings for one LoRA over all linear layers, loss on the answer only, without a GPU."""
+def axolotl_config(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, init: Path | None = None) -> dict[str, Any]:
+    """Axolotl's settings for one LoRA over all linear layers, loss on the answer only, without a GPU.
+
+    Rows are taken in the order of the file (`curriculum_sampling`): the data stage has arranged them in batches.
+    `init` is the folder of an adapter to go on from.
+    """
     return {
+        **({"lora_model_dir": str(init)} if init else {}),
         "base_model": str(base),
         "datasets": [{"path": str(data), "type": "chat_template", "field_messages": "messages", "roles_to_train": ["assistant"], "train_on_eos": "turn"}],
         "dataset_prepared_path": str(out / "prepared"),
@@ -40,7 +45,8 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path, data: Path, out: Path) -> 
         "lora_o_kernel": False,
         "sequence_len": recipe.sequence_len,
         "sample_packing": False,
-        "group_by_length": True,
+        "curriculum_sampling": True,
+        "shuffle_merged_datasets": False,
         "micro_batch_size": recipe.batch,
         "gradient_accumulation_steps": 1,
         "num_epochs": recipe.epochs,

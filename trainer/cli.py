@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     starter.add_argument("--plan", type=_natural, default=defaults.plan, help="plan examples to train on (default: %(default)s)")
     starter.add_argument("--held-out", type=_natural, default=defaults.held_out, help="examples of each feature held out (default: %(default)s)")
     starter.add_argument("--seed", type=int, default=defaults.seed, help="the same seed gives the same data (default: %(default)s)")
+    starter.add_argument("--init", type=Path, help="go on from the adapter in this folder (adapter_model.safetensors) instead of from nothing")
     starter.add_argument("--work-dir", type=Path, default=WORK, help="where the stages keep their results (default: .stack/starter)")
     starter.add_argument("--publish", type=Path, default=STARTER, help="folder that gets adapter.gguf and manifest.json (default: inference/adapters/starter)")
     starter.add_argument("--axolotl", type=Path, default=REPOSITORY / ".axolotl", help="Axolotl's environment (default: .axolotl)")
@@ -74,7 +75,7 @@ def _natural(text: str) -> int:
 
 def _starter(options: argparse.Namespace) -> None:
     wanted = StarterOptions(risk=options.risk, plan=options.plan, held_out=options.held_out, seed=options.seed)
-    manifest = run_starter(wanted, base_gguf=default_model(), work=options.work_dir.resolve(), axolotl=options.axolotl, publish=options.publish, progress=_progress)
+    manifest = run_starter(wanted, base_gguf=default_model(), work=options.work_dir.resolve(), axolotl=options.axolotl, publish=options.publish, init=options.init, progress=_progress)
     _print_verdict(manifest["model"]["name"], manifest["held_out"])
 
 

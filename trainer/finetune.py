@@ -37,10 +37,10 @@ def dequantise_base(gguf: Path, folder: Path, *, axolotl: Path, progress: Progre
     return {"weights": "float32, dequantised"}
 
 
-def finetune(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, axolotl: Path, progress: Progress) -> dict[str, Any]:
+def finetune(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, init: Path | None, axolotl: Path, progress: Progress) -> dict[str, Any]:
     """Train one LoRA adapter into `out`; resumes from the last checkpoint there. Returns the loss curve's ends."""
     config = out / "axolotl.yaml"
-    write_axolotl_yaml(config, axolotl_config(recipe, base=base, data=data, out=out))
+    write_axolotl_yaml(config, axolotl_config(recipe, base=base, data=data, out=out, init=init))
     losses: list[float] = []
 
     def watch(line: str) -> None:

@@ -35,8 +35,8 @@ CONTEXT_TOKENS = 6144
 class StarterOptions(Closed):
     """What decides the starter adapter: the same options give the same data, byte for byte."""
 
-    risk: int = 700
-    plan: int = 850
+    risk: int = 504
+    plan: int = 696
     held_out: int = 100
     seed: int = 20261122
     recipe: LoraRecipe = LoraRecipe()
@@ -50,13 +50,30 @@ def make_data(options: StarterOptions, folder: Path) -> dict[str, Any]:
     train = risk_examples(options.risk, train_kinds, seed=seed) + plan_examples(options.plan, train_kinds, seed=seed + 1)
     held_out = risk_examples(options.held_out, held_out_kinds, seed=seed + 2) + plan_examples(options.held_out, held_out_kinds, seed=seed + 3)
     check_examples([*train, *held_out])
-    random.Random(seed).shuffle(train)
+    train = in_batches(train, options.recipe.batch, random.Random(seed))
     write_lines(folder / "train.jsonl", [json.dumps(row, ensure_ascii=False) for row in format_conversations(train, "tag")])
     write_lines(folder / "held_out.jsonl", [compact_json(example) for example in held_out])
     return {
         "train": {"rows": len(train), "sha256": file_sha256(folder / "train.jsonl")},
         "held_out": {"rows": len(held_out), "sha256": file_sha256(folder / "held_out.jsonl")},
     }
+
+
+def in_batches(examples: Sequence[Example], batch: int, rng: random.Random) -> list[Example]:
+    """The examples in training order: each batch holds one feature's answers of like length, and features take turns by chance.
+
+    Like length saves the padding; turns keep a model from forgetting one feature while it sees the other.
+    """
+    batches: list[list[Example]] = []
+    for feature in FEATURES:
+        mine = [example for example in examples if example.feature == feature]
+        rng.shuffle(mine)
+        for start in range(0, len(mine), 8 * batch):
+            near = sorted(mine[start : start + 8 * batch], key=lambda example: len(compact_json(example)))
+            batches += [near[i : i + batch] for i in range(0, len(near), batch)]
+    whole = [some for some in batches if len(some) == batch]
+    rng.shuffle(whole)
+    return [example for some in [*whole, *(some for some in batches if len(some) < batch)] for example in some]
 
 
 def check_examples(examples: Sequence[Example]) -> None:
@@ -71,17 +88,18 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl: Path, publish: Path, progress: Progress) -> dict[str, Any]:
+def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl: Path, publish: Path, init: Path | None, progress: Progress) -> dict[str, Any]:
     """The whole pass. Each stage is skipped when it is done; a killed run goes on where it was. Returns the manifest."""
     data = make_data(options, work / "data")
     progress(f"data: {data['train']['rows']} training rows, {data['held_out']['rows']} held out")
     base = {"base_sha256": file_sha256(base_gguf)}
     run_stage(work / "base", base, lambda folder: dequantise_base(base_gguf, folder, axolotl=axolotl, progress=progress))
     progress("base: weights ready")
+    begun = {"init_sha256": file_sha256(init / "adapter_model.safetensors")} if init else {}
     tuned = run_stage(
         work / "adapter",
-        {**base, "data": data["train"]["sha256"], "recipe": options.recipe.model_dump()},
-        lambda folder: finetune(options.recipe, base=work / "base", data=work / "data" / "train.jsonl", out=folder, axolotl=axolotl, progress=progress),
+        {**base, **begun, "data": data["train"]["sha256"], "recipe": options.recipe.model_dump()},
+        lambda folder: finetune(options.recipe, base=work / "base", data=work / "data" / "train.jsonl", out=folder, init=init, axolotl=axolotl, progress=progress),
         keep_partial=True,
     )
     weights = work / "adapter" / "adapter_model.safetensors"
@@ -98,7 +116,7 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
         "licence": "Apache-2.0 (base: SmolLM2-135M-Instruct)",
         "options": options.model_dump(),
         "data": {"origin": "template", **data},
-        "finetune": tuned,
+        "finetune": {**begun, **tuned},
         "adapter_bytes": exported["bytes"],
         **judged,
         "versions": package_versions(axolotl),

@@ -48,6 +48,22 @@ class Completion:
     decode_ms: float = 0.0
 
 
+@dataclass
+class Sampler:
+    """Draws tokens by chance, sharpened by `temperature`; the same seed draws the same."""
+
+    temperature: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng(self.seed)
+
+    def pick(self, logits: NDArray[np.float32]) -> int:
+        """An index into `logits`."""
+        weights = np.exp((logits - logits.max()) / self.temperature)
+        return int(self._random.choice(logits.size, p=weights / weights.sum()))
+
+
 class Decoder:
     """Decodes on one `Llama`; must be used from the thread that owns it."""
 
@@ -66,8 +82,8 @@ class Decoder:
             raise StartError(f"Cannot enforce the schema of {name!r}: {fault or matcher.get_error()}")
         return Grammar(matcher)
 
-    def complete(self, prompt: Sequence[int], grammar: Grammar, *, max_tokens: int, watch_at: int = -1, check: Callable[[], None] = lambda: None) -> Completion:
-        """Answer the prompt under the grammar.
+    def complete(self, prompt: Sequence[int], grammar: Grammar, *, max_tokens: int, watch_at: int = -1, sampler: Sampler | None = None, check: Callable[[], None] = lambda: None) -> Completion:
+        """Answer the prompt under the grammar: the best token each time, or by chance with a `sampler`.
 
         `check` is called before every step and may raise to stop. `watch_at` is the byte position of the answer
         whose distribution is recorded. Raises PromptTooLong, Truncated.
@@ -79,7 +95,7 @@ class Decoder:
         logits = self._prefill(prompt, done, check)
         done.prefill_ms = 1000 * (time.perf_counter() - started)
         started = time.perf_counter()
-        done.text = self._answer(logits, grammar.matcher.deep_copy(), done, max_tokens, watch_at, check).decode()
+        done.text = self._answer(logits, grammar.matcher.deep_copy(), done, max_tokens, watch_at, sampler, check).decode()
         done.decode_ms = 1000 * (time.perf_counter() - started)
         return done
 
@@ -89,7 +105,7 @@ class Decoder:
         self._in_memory = list(prompt[: done.cached_tokens])
         return self._feed(prompt[done.cached_tokens :], check)
 
-    def _answer(self, logits: NDArray[np.float32], matcher: LLMatcher, done: Completion, max_tokens: int, watch_at: int, check: Callable[[], None]) -> bytes:
+    def _answer(self, logits: NDArray[np.float32], matcher: LLMatcher, done: Completion, max_tokens: int, watch_at: int, sampler: Sampler | None, check: Callable[[], None]) -> bytes:
         answer = b""
         while True:
             forced = matcher.compute_ff_tokens()
@@ -100,7 +116,7 @@ class Decoder:
             elif matcher.is_stopped():
                 return answer
             else:
-                step = [self._choose(logits, matcher, done, watch_at - len(answer))]
+                step = [self._choose(logits, matcher, done, watch_at - len(answer), sampler)]
             done.tokens += step
             answer += self._llama.detokenize(step)
             if matcher.is_stopped():
@@ -110,14 +126,14 @@ class Decoder:
             check()
             logits = self._feed(step)
 
-    def _choose(self, logits: NDArray[np.float32], matcher: LLMatcher, done: Completion, watch_ahead: int) -> int:
+    def _choose(self, logits: NDArray[np.float32], matcher: LLMatcher, done: Completion, watch_ahead: int, sampler: Sampler | None) -> int:
         log_probability = logits - _log_sum_exp(logits)
         best = int(np.argmax(logits))
         watching = watch_ahead >= 0
-        if watching or matcher.validate_tokens([best]) != 1:
+        if sampler or watching or matcher.validate_tokens([best]) != 1:
             fill_next_token_bitmask(matcher, self._mask)
             allowed = np.flatnonzero(np.unpackbits(self._mask.view(np.uint8), bitorder="little")[: logits.size])
-            best = int(allowed[np.argmax(logits[allowed])])
+            best = int(allowed[sampler.pick(logits[allowed]) if sampler else np.argmax(logits[allowed])])
             if watching:
                 self._record(allowed, np.exp(log_probability[allowed]), watch_ahead, done)
         matcher.consume_token(best)
