@@ -37,7 +37,7 @@ class StarterOptions(Closed):
 
     risk: int = 504
     plan: int = 696
-    held_out: int = 100
+    held_out: int = 60
     seed: int = 20261122
     recipe: LoraRecipe = LoraRecipe()
 

@@ -170,6 +170,8 @@ _MILESTONE_WORDS: Mapping[str, re.Pattern[str]] = {
     "30m_left": re.compile(r"\b30 ?min|\bhalf an hour\b|\bthirty min", re.I),
 }
 _MILESTONE_FIGURES: Mapping[str, set[int]] = {"50_percent": {50}, "75_percent": {75, 25}}
+_ALL_DONE = re.compile(r"\b(everything|all the work|all steps) (is|are) (done|ticked off|finished)", re.I)
+_NONE_DONE = re.compile(r"\b(nothing|no step) is (done|ticked off)", re.I)
 _FIGURE = re.compile(r"(\d+) ?%")
 _DONE_FIGURE = re.compile(r"(\d+) ?% (?:of the work )?(?:is )?(?:already )?(?:done|complete|finished)", re.I)
 
@@ -194,6 +196,11 @@ def _faults(task: RiskInput, answer: RiskOutput) -> Iterator[str]:
     if words and not any(words.search(reason) for reason in answer.reasons):
         yield f"the milestone {task.milestone!r} is not addressed"
     yield from _invented_figures(task, texts)
+    for text in answer.reasons:
+        if task.done_percent < 100 and _ALL_DONE.search(text):
+            yield f"not everything is done: {text!r}"
+        if task.done_percent > 0 and _NONE_DONE.search(text):
+            yield f"something is done: {text!r}"
 
 
 def _invented_figures(task: RiskInput, texts: Sequence[str]) -> Iterator[str]:

@@ -39,6 +39,8 @@ def test_a_good_answer_is_accepted() -> None:
         (changed(reasons=["Half of the time is used and 60% is done."]), "figure 60 % is not in the task"),
         (changed(reasons=["Half of your time is used.", "50% of the work is done."]), "50 % is not what is done"),
         (changed(recommended_actions=["Finish half of it within the next 30 minutes."], reasons=["You have done a little work so far."]), "is not addressed"),
+        (changed(reasons=["Half of your time is used.", "Everything is ticked off, which is great work."]), "not everything is done"),
+        (changed(reasons=["Half of your time is used.", "No step is ticked off yet."]), "something is done"),
         (changed(reasons=["1.1.1.1.1.1.1.1.1.1.1.", "Half of your time is used."]), "not a sentence"),
         (changed(reasons=["Half time time time time time time time."]), "one word over and over"),
         (changed(reasons=["Half of your time for this task is"]), "ends in the middle of a sentence"),
