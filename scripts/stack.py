@@ -337,6 +337,7 @@ def spawn(places: Places, child: Child) -> None:
     """Start a child in a process group of its own and write down which process it is."""
     with (places.logs / f"{child.name}.log").open("a") as log:
         process = subprocess.Popen(child.command, cwd=child.cwd, env={**os.environ, **child.env}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    process.returncode = 0  # it outlives this object on purpose: no warning about that
     known = read_running(places)
     known[child.name] = {"pid": process.pid, "began": process_began(process.pid)}
     write_running(places, known)

@@ -42,7 +42,7 @@ def test_a_good_answer_is_accepted() -> None:
         (changed(reasons=["Half of your time is used.", "Everything is ticked off, which is great work."]), "not everything is done"),
         (changed(reasons=["Half of your time is used.", "No step is ticked off yet."]), "something is done"),
         (changed(reasons=["1.1.1.1.1.1.1.1.1.1.1.", "Half of your time is used."]), "not a sentence"),
-        (changed(reasons=["Half time time time time time time time."]), "one word over and over"),
+        (changed(reasons=["Half of time and time and time and time and time."]), "one word over and over"),
         (changed(reasons=["Half of your time for this task is"]), "ends in the middle of a sentence"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
