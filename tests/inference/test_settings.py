@@ -42,7 +42,7 @@ def test_a_token_opens_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"MODEL_SHA256": "0" * 64}, ["MODEL_SHA256 is set without MODEL_PATH"]),
         ({"INFERENCE_PORT": "99999"}, ["INFERENCE_PORT: Input should be less than or equal to 65535"]),
         ({"INFERENCE_PORT": "http"}, ["INFERENCE_PORT: Input should be a valid integer, unable to parse string as an integer"]),
-        ({"DEADLINE_S": "nan"}, ["DEADLINE_S: Input should be greater than 0"]),
+        ({"DEADLINE_S": "nan"}, ["DEADLINE_S: Input should be less than or equal to 120"]),
         ({"QUEUE_LIMIT": "0", "THREADS": "-1"}, ["THREADS: Input should be greater than or equal to 1", "QUEUE_LIMIT: Input should be greater than or equal to 1"]),
         (
             {"INFERENCE_HOST": "0.0.0.0", "INFERENCE_PORT": "http", "MODEL_SHA256": "0" * 64},
