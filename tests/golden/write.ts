@@ -32,6 +32,14 @@ write(
   "plan.json",
   read("plan.json").map(({ name, wire, similar }, i) => {
     const { promptInput, shortened } = describePlan(readPlanWish(wire), similar);
-    return { name, wire, similar, promptInput, shortened, messages: messages("plan", promptInput, "tag"), instructed: i === 0 ? messages("plan", promptInput, "instructions") : undefined };
+    return {
+      name,
+      wire,
+      similar,
+      promptInput,
+      shortened,
+      messages: messages("plan", promptInput, "tag"),
+      instructed: i === 0 ? messages("plan", promptInput, "instructions") : undefined,
+    };
   }),
 );

@@ -66,7 +66,9 @@ for (const [fault, answer] of KEYLESS) {
   Deno.test(`authenticate() does not blame the user when the key endpoint ${fault}`, async () => {
     const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, answer);
     const { privateKey } = await generateKeyPair("ES256");
-    const token = await new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "1" }).setExpirationTime("1h").sign(privateKey);
+    const token = await new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: "1" }).setExpirationTime("1h").sign(
+      privateKey,
+    );
     const authenticate = authenticator(`http://127.0.0.1:${server.addr.port}`, undefined);
     await assert.rejects(() => authenticate(`Bearer ${token}`), (error) => !(error instanceof Unauthorized));
     await server.shutdown();

@@ -25,7 +25,9 @@ export function describePlan(
 ): { promptInput: PlanInput; shortened: string[] } {
   const title = shorten(wish.title, LIMITS.title.maxLength);
   const description = shorten(wish.description, LIMITS.description.maxLength);
-  const skills = wish.skills.slice(0, LIMITS.skills.maxItems).map((skill) => shorten(skill, LIMITS.skills.items.maxLength));
+  const skills = wish.skills.slice(0, LIMITS.skills.maxItems).map((skill) =>
+    shorten(skill, LIMITS.skills.items.maxLength)
+  );
   const tasks = similar.slice(0, LIMITS.similar.maxItems).map(fitted).filter(({ task }) => task.steps.length > 0);
   const shortened = [
     title.cut && "title",
