@@ -158,7 +158,7 @@ def install_python(log: Path) -> None:
 def install_node(log: Path) -> None:
     with unless_stamped(ROOT / "node_modules" / ".installed", ROOT / "package-lock.json") as needed:
         if needed:
-            run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log)
+            run(["npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], log)
     for config, sources in ((FUNCTIONS / "deno.json", sorted(FUNCTIONS.glob("*/index.ts"))), (E2E / "deno.json", [E2E / "project.ts"])):
         with unless_stamped(ROOT / "node_modules" / f".cached-{config.parent.name}", config.with_name("deno.lock")) as needed:
             if needed:
