@@ -1,13 +1,11 @@
-"""Owns the local system: what it needs, how its parts start, where they run, how they stop.
+"""Owns the running local system: its parts, where they run, how they start, answer and stop.
 
-Used by scripts/up and scripts/down; standard library only, because it installs everything else. Local use only.
+Used by scripts/up and scripts/down. Standard library only, like scripts/packages.py. Local use only.
 """
 
 import argparse
-import concurrent.futures
 import contextlib
-import hashlib
-import importlib.util
+import http.client
 import json
 import os
 import secrets
@@ -16,26 +14,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv"
-NODE_BIN = ROOT / "node_modules" / ".bin"
-FUNCTIONS = ROOT / "supabase" / "functions"
-E2E = ROOT / "tests" / "e2e"
+from packages import FUNCTIONS, NODE_BIN, ROOT, VENV, StackError, last_line, run, step
+
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
-
-
-class StackError(Exception):
-    """One line that says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -87,110 +78,6 @@ def arguments(description: str, examples: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, default=ROOT / ".stack", help="folder of data, keys and logs (default: .stack)")
     return parser
-
-
-# --- progress ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def step(title: str, hint: str = "") -> Iterator[None]:
-    """Print a step when it begins and what it took; say every 15 s that it still works."""
-    began, done = time.monotonic(), threading.Event()
-    print(f"· {title}{f' ({hint})' if hint else ''}", flush=True)
-
-    def tick() -> None:
-        while not done.wait(15):
-            print(f"    … {time.monotonic() - began:.0f} s", flush=True)
-
-    ticker = threading.Thread(target=tick, daemon=True)
-    ticker.start()
-    try:
-        yield
-    finally:
-        done.set()
-        ticker.join()
-    print(f"  ✓ {title}, {time.monotonic() - began:.1f} s", flush=True)
-
-
-# --- install -------------------------------------------------------------------------------------------------------
-
-
-def install(places: Places) -> None:
-    """Everything the system needs, into the checkout; nothing when the lock files are the same as last time."""
-    check_tools()
-    places.logs.mkdir(parents=True, exist_ok=True)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        node = pool.submit(install_node, places.logs / "install-node.log")
-        install_python(places.logs / "install-python.log")
-        node.result()
-
-
-def check_tools() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything checked it
-        raise StackError(f"Cannot go on with Python {sys.version.split()[0]}: 3.11 or newer is needed")
-    if importlib.util.find_spec("ensurepip") is None:
-        raise StackError("Cannot make a virtual environment: install it (Debian: python3-venv)")
-    for tool, why in (
-        ("node", "install Node.js 20 or newer"),
-        ("npm", "install npm"),
-        ("cc", "install a C compiler (Debian: build-essential)"),
-        ("c++", "install a C++ compiler (Debian: build-essential)"),
-    ):
-        if shutil.which(tool) is None:
-            raise StackError(f"Cannot find {tool}: {why}")
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.removeprefix("v").split(".")[0]) < 20:
-        raise StackError(f"Cannot go on with Node.js {version}: 20 or newer is needed")
-
-
-def install_python(log: Path) -> None:
-    lock = ROOT / "requirements.lock"
-    with unless_stamped(VENV / ".installed", lock) as needed:
-        if needed:
-            with step("install Python packages", "compiles llama-cpp-python: about 4 minutes on 2 cores"):
-                if not (VENV / "bin" / "pip").exists():
-                    shutil.rmtree(VENV, ignore_errors=True)
-                    run([sys.executable, "-m", "venv", str(VENV)], log)
-                limits = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)}
-                run([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(lock)], log, env=limits)
-
-
-def install_node(log: Path) -> None:
-    with unless_stamped(ROOT / "node_modules" / ".installed", ROOT / "package-lock.json") as needed:
-        if needed:
-            run(["npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], log)
-    for config, sources in ((FUNCTIONS / "deno.json", sorted(FUNCTIONS.glob("*/index.ts"))), (E2E / "deno.json", [E2E / "project.ts"])):
-        with unless_stamped(ROOT / "node_modules" / f".cached-{config.parent.name}", config.with_name("deno.lock")) as needed:
-            if needed:
-                cache(config, sources, log)
-
-
-def cache(config: Path, sources: list[Path], log: Path) -> None:
-    run([str(NODE_BIN / "deno"), "cache", "--quiet", "--frozen", "--config", str(config), *map(str, sources)], log)
-
-
-@contextlib.contextmanager
-def unless_stamped(stamp: Path, source: Path) -> Iterator[bool]:
-    """Whether `source` has changed since the last time this block ended well."""
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    needed = not stamp.exists() or stamp.read_text() != digest
-    yield needed
-    if needed:
-        stamp.write_text(digest)
-
-
-def run(command: list[str], log: Path, *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
-    with log.open("a") as file:
-        file.write(f"$ {' '.join(command)}\n")
-        file.flush()
-        code = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False).returncode
-    if code:
-        raise StackError(f"{Path(command[0]).name} {' '.join(command[1:4])} failed with {code}: {last_line(log)} (see {log})")
-
-
-def last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
-    return lines[-1][:300] if lines else "no output"
 
 
 # --- the parts -----------------------------------------------------------------------------------------------------
@@ -344,15 +231,33 @@ def spawn(places: Places, child: Child) -> None:
 
 
 def wait_until_healthy(places: Places, child: Child) -> None:
+    """Wait until the child answers. Raises StackError when it dies first, or is silent for `START_TIMEOUT_S`.
+
+    Nothing connects before something listens: a port in the kernel's ephemeral range that nobody holds may be given to
+    the very connection that asks for it, which then talks to itself.
+    """
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if not is_alive(read_running(places)[child.name]):
             raise StackError(f"Cannot start {child.name}: {last_line(places.logs / f'{child.name}.log')} (see {places.logs / f'{child.name}.log'})")
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            urllib.request.urlopen(urllib.request.Request(child.healthy, headers=dict(child.headers)), timeout=2).close()
+        if is_listened_to(urllib.parse.urlsplit(child.healthy).port) and answers(child):
             return
         time.sleep(0.05)
     raise StackError(f"Cannot start {child.name}: no answer at {child.healthy} after {START_TIMEOUT_S} s (see {places.logs / f'{child.name}.log'})")
+
+
+def is_listened_to(port: int | None) -> bool:
+    """Whether some process listens on this TCP port, by the kernel's own tables: asking makes no connection."""
+    rows = [line.split() for table in ("tcp", "tcp6") if (path := Path("/proc/net", table)).exists() for line in path.read_text().splitlines()[1:]]
+    return any(state == "0A" and int(address.rpartition(":")[2], 16) == port for _, address, _, state, *_ in rows)
+
+
+def answers(child: Child) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(child.healthy, headers=dict(child.headers)), timeout=2).close()
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
 
 
 def stop(places: Places) -> list[str]:
@@ -455,15 +360,12 @@ def restart(places: Places, name: str) -> None:
 
 
 def main() -> int:
-    parser = arguments("Install what the system needs, or start one part of a running system again.", "examples:\n  python3 scripts/stack.py install\n  python3 scripts/stack.py inference\n")
-    parser.add_argument("what", choices=["install", "inference", "database", "gateway"])
+    parser = arguments("Start one part of a running system again after it has died.", "example:\n  python3 scripts/stack.py inference\n")
+    parser.add_argument("part", choices=["inference", "database", "gateway"])
     chosen = parser.parse_args()
     places = Places(chosen.state.resolve(), 0, 0)
     try:
-        if chosen.what == "install":
-            install(places)
-        else:
-            restart(places, chosen.what)
+        restart(places, chosen.part)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

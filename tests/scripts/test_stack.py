@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import stack
-from stack import Child, Places, StackError
+from packages import StackError
+from stack import Child, Places
 
 
 @pytest.fixture
@@ -31,6 +32,17 @@ def child(places: Places, name: str, code: str, port: int) -> Child:
 
 
 SERVER = "import http.server;http.server.HTTPServer(('127.0.0.1',{}),http.server.SimpleHTTPRequestHandler).serve_forever()"
+NONSENSE_FIRST = """
+import socket
+server = socket.create_server(("127.0.0.1", {}))
+reply = b"GET / HTTP/1.1\\r\\n\\r\\n"
+while True:
+    connection, _ = server.accept()
+    connection.recv(4096)
+    connection.sendall(reply)
+    connection.close()
+    reply = b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n"
+"""
 
 
 def test_what_was_started_is_stopped(places: Places) -> None:
@@ -40,6 +52,21 @@ def test_what_was_started_is_stopped(places: Places) -> None:
     assert stack.stop(places) == ["one"]
     assert not stack.is_alive(entry)
     assert stack.stop(places) == []
+
+
+def test_a_child_that_first_answers_nonsense_is_waited_for(places: Places) -> None:
+    stack.start(places, [child(places, "slow", NONSENSE_FIRST.format(places.port), places.port)])
+    assert stack.is_alive(stack.read_running(places)["slow"])
+
+
+def test_whether_a_port_is_listened_to_is_known_without_connecting() -> None:
+    port = free_port()
+    assert not stack.is_listened_to(port)
+    with socket.create_server(("127.0.0.1", port)) as server:
+        server.settimeout(0)
+        assert stack.is_listened_to(port)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_a_busy_port_is_named_and_nothing_starts(places: Places) -> None:
@@ -60,35 +87,6 @@ def test_a_dead_child_is_named_with_its_last_words_and_the_others_are_stopped(pl
 def test_a_pid_that_went_to_another_process_is_left_alone(places: Places) -> None:
     stack.write_running(places, {"one": {"pid": os.getpid(), "began": "1"}})
     assert stack.stop(places) == []
-
-
-def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StackError, match=r"Cannot find node: install Node.js 20 or newer"):
-        stack.check_tools()
-
-
-def test_a_failing_install_is_named_with_its_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with pytest.raises(StackError, match=r"failed with 1: no such package .*see .*log"):
-        stack.run([sys.executable, "-c", "raise SystemExit('no such package')"], log)
-
-
-def test_a_stamp_is_kept_only_when_the_work_ended_well(tmp_path: Path) -> None:
-    stamp, source = tmp_path / "stamp", tmp_path / "source"
-
-    def work(*, fails: bool = False) -> bool:
-        with stack.unless_stamped(stamp, source) as needed:
-            if fails:
-                raise StackError("no network")
-        return needed
-
-    source.write_text("a")
-    with pytest.raises(StackError):
-        work(fails=True)
-    assert [work(), work()] == [True, False]
-    source.write_text("b")
-    assert work()
 
 
 def test_keys_are_made_once_and_for_the_owner_only(places: Places) -> None:
