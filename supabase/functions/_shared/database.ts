@@ -9,7 +9,8 @@ export type LedgerRow = Record<string, unknown> & { id: string };
 /** What the edge functions ask of the database. Each call may reject; none is needed for an answer. */
 export type Database = {
   findCaller(userId: string): Promise<Caller>;
-  similarTasks(orgId: string, title: string, skills: string[]): Promise<{ title: string; steps: string[] }[]>;
+  /** Of the user's own organisation; none for a user without one. */
+  similarTasks(userId: string, title: string, skills: string[]): Promise<{ title: string; steps: string[] }[]>;
   record(row: LedgerRow): Promise<void>;
 };
 
@@ -29,9 +30,9 @@ export function database(supabaseUrl: string, secretKey: string): Database {
       if (error) throw new Error(`Cannot look up the caller: ${error.message}`);
       return { userId, orgId: typeof data?.org_id === "string" ? data.org_id : null };
     },
-    async similarTasks(orgId, title, skills) {
+    async similarTasks(userId, title, skills) {
       const { data, error } = await client.rpc("slm_similar_tasks", {
-        p_org_id: orgId,
+        p_user_id: userId,
         p_title: title,
         p_skills: skills,
         p_limit: SIMILAR_TASKS,

@@ -1,5 +1,5 @@
 import type { Answered, Cause } from "./ask_inference.ts";
-import type { Caller, Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import type { FeatureName } from "./features.gen.ts";
 import type { Outputs } from "./validate_output.ts";
 
@@ -28,7 +28,7 @@ export type Door<F extends FeatureName> = {
   feature: F;
   /** The status of every error: the contract fixes one for each function. */
   errorStatus: number;
-  prepare(body: Record<string, unknown>, caller: () => Promise<Caller>, database: Database): Promise<Prepared>;
+  prepare(body: Record<string, unknown>, userId: string, database: Database): Promise<Prepared>;
   fallback(prepared: Prepared): Fallback<F>;
   succeed(answer: Pick<Answered<F>, "output" | "confidence">, provenance: Provenance): unknown;
   /** The body when not even the fallback has an answer. */

@@ -10,12 +10,9 @@ const OTHER_WORDS = "The planning assistant found no good plan for this text. Pl
 export const planDoor: Door<"plan"> = {
   feature: "plan",
   errorStatus: 500,
-  async prepare(body, caller, database) {
+  async prepare(body, userId, database) {
     const wish = readPlanWish(body);
-    const { orgId } = await caller();
-    const similar = orgId === null
-      ? []
-      : await similarTasks(() => database.similarTasks(orgId, wish.title, wish.skills));
+    const similar = await similarTasks(() => database.similarTasks(userId, wish.title, wish.skills));
     return { ...describePlan(wish, similar), taskId: null };
   },
   fallback() {

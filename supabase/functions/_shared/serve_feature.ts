@@ -43,11 +43,11 @@ async function answer<F extends FeatureName>(door: Door<F>, services: Services, 
   if (request.method !== "POST") throw new RequestError(`Cannot answer ${request.method}: send POST`);
   const userId = await services.authenticate(request.headers.get("authorization"));
   const body = await readBody(request);
-  const caller = onlyOnce(() => callerOf(services.database, userId));
-  const prepared = await door.prepare(body, caller, services.database);
+  const prepared = await door.prepare(body, userId, services.database);
 
   const requestId = crypto.randomUUID();
   const asking = performance.now();
+  const caller = callerOf(services.database, userId);
   const asked = await services.askInference(door.feature, prepared.promptInput, requestId);
   const modelMs = Math.round(performance.now() - asking);
 
@@ -98,8 +98,8 @@ function ledgerRow<F extends FeatureName>(
   };
 }
 
-async function record(database: Database, caller: () => Promise<Caller>, row: LedgerRow): Promise<void> {
-  const { userId, orgId } = await caller();
+async function record(database: Database, caller: Promise<Caller>, row: LedgerRow): Promise<void> {
+  const { userId, orgId } = await caller;
   await database.record({ ...row, user_id: userId, org_id: orgId });
 }
 
@@ -111,9 +111,4 @@ async function callerOf(database: Database, userId: string): Promise<Caller> {
     console.error(error instanceof Error ? error.message : String(error));
     return { userId, orgId: null };
   }
-}
-
-function onlyOnce<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined;
-  return () => made ??= make();
 }
