@@ -16,9 +16,9 @@ class LoraRecipe(Closed):
     alpha: int = 16
     learning_rate: float = 1e-3
     epochs: float = 1.0
-    batch: int = 8
+    batch: int = 4
     sequence_len: int = 1024
-    warmup_steps: int = 10
+    warmup_steps: int = 20
     seed: int = Field(default=7, ge=0)
 
 
@@ -61,7 +61,7 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, ini
         "flash_attention": False,
         "sdp_attention": True,
         "logging_steps": 1,
-        "save_steps": 40,
+        "save_steps": 60,
         "save_total_limit": 2,
         "auto_resume_from_checkpoints": True,
         "val_set_size": 0,

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from trainer.axolotl_config import LoraRecipe, axolotl_config, write_axolotl_yaml
@@ -38,21 +39,29 @@ def dequantise_base(gguf: Path, folder: Path, *, axolotl: Path, progress: Progre
 
 
 def finetune(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, init: Path | None, axolotl: Path, progress: Progress) -> dict[str, Any]:
-    """Train one LoRA adapter into `out`; resumes from the last checkpoint there. Returns the loss curve's ends."""
+    """Train one LoRA adapter into `out`; resumes from the last checkpoint there. Returns what the loss did."""
     config = out / "axolotl.yaml"
     write_axolotl_yaml(config, axolotl_config(recipe, base=base, data=data, out=out, init=init))
-    losses: list[float] = []
+    last_loss = ""
 
     def watch(line: str) -> None:
+        nonlocal last_loss
         if loss := _LOSS.search(line):
-            losses.append(float(loss[1]))
-        if losses and (step := _STEP.search(line)):
-            progress(f"fine-tune: step {step[1]} of {step[2]}, loss {losses[-1]:.3f}, {step[4]} left")
+            last_loss = loss[1]
+        if last_loss and (step := _STEP.search(line)):
+            progress(f"fine-tune: step {step[1]} of {step[2]}, loss {last_loss}, {step[4]} left")
 
     run_process(["axolotl", "train", str(config), "--launcher", "python"], axolotl=axolotl, log=out / "train.log", progress=watch)
     if not (out / "adapter_model.safetensors").exists():
         raise StageFailed(f"Axolotl ended without an adapter: see {out / 'train.log'}")
-    return {"steps": len(losses), "loss_first": losses[0], "loss_last_10": round(sum(losses[-10:]) / len(losses[-10:]), 4)} if losses else {}
+    return _loss_facts(out)
+
+
+def _loss_facts(out: Path) -> dict[str, Any]:
+    """Steps and losses of the whole fine-tune, from the last checkpoint's history: this process may have seen only its end."""
+    last = max(out.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name.rpartition("-")[2]))
+    losses = [entry["loss"] for entry in json.loads(last.read_text())["log_history"] if "loss" in entry]
+    return {"steps": len(losses), "loss_first_10": round(fmean(losses[:10]), 4), "loss_last_10": round(fmean(losses[-10:]), 4)}
 
 
 def run_process(command: list[str], *, axolotl: Path, log: Path, progress: Progress) -> None:

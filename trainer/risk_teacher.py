@@ -66,7 +66,7 @@ def risk_examples(count: int, kinds: tuple[Kind, ...] = KINDS, *, seed: int) -> 
 
 def _example(kinds: tuple[Kind, ...], rng: random.Random) -> Example:
     kind = rng.choice(kinds)
-    title = make_task(kind, kind.subjects, rng).title
+    title = make_task(kind, rng).title
     wanted = rng.choice(LEVELS)
     task = _situation(title, rng)
     for _ in range(20):

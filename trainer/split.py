@@ -1,8 +1,5 @@
 """Owns who sees what: no training example is about a held-out subject.
 
-Two leaks are left to the data issue's splits: a learning track's title may name a held-out soft skill beside its own
-subjects, and junk titles ("1234") have no subject, so they are the same on both sides.
-
 Knows nothing of examples. The starter pass only; the data issue's splits go by organisation, task and cluster.
 """
 
@@ -16,10 +13,14 @@ HELD_OUT_EVERY = 5
 
 def split_kinds(kinds: tuple[Kind, ...]) -> tuple[tuple[Kind, ...], tuple[Kind, ...]]:
     """The same kinds of work with disjoint subjects: for training, and held out for tests."""
-    train = tuple(replace(kind, subjects=_training(kind.subjects) or kind.subjects) for kind in kinds)
-    held_out = tuple(replace(kind, subjects=kind.subjects[::HELD_OUT_EVERY]) for kind in kinds)
+    train = tuple(replace(kind, subjects=_training(kind.subjects), beside=_training(kind.beside)) for kind in kinds)
+    held_out = tuple(replace(kind, subjects=_held_out(kind.subjects), beside=_held_out(kind.beside)) for kind in kinds)
     return train, held_out
 
 
 def _training(subjects: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(subject for i, subject in enumerate(subjects) if i % HELD_OUT_EVERY)
+
+
+def _held_out(subjects: tuple[str, ...]) -> tuple[str, ...]:
+    return subjects[::HELD_OUT_EVERY]
