@@ -20,7 +20,7 @@ BOOTSTRAP = 2000
 
 
 def evaluate(predictor: Predictor, examples: Sequence[Example], *, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Per feature: n, accepted share, mean of each score and of ROUGE-L, each with a 95 % interval, and speed."""
+    """Per feature: n, share accepted (and at the first attempt), mean of each score and of ROUGE-L, each with a 95 % interval, and speed."""
     return {name: _judged(predictor, [example for example in examples if example.feature == name], progress) for name in FEATURES if any(example.feature == name for example in examples)}
 
 
@@ -40,11 +40,11 @@ def _judged(predictor: Predictor, examples: Sequence[Example], progress: Callabl
         else:
             said, wanted = ("\n".join(feature.prose(output)) for output in (prediction.output, example.output))
             scores = feature.score(prediction.output, example.output)
-            rows.append({"accepted": 1.0, **scores, "rouge_l": rouge.score(wanted, said)["rougeL"].fmeasure})
+            rows.append({"accepted": 1.0, "first_try": float(prediction.details["attempts"] == 1), **scores, "rouge_l": rouge.score(wanted, said)["rougeL"].fmeasure})
             times.append(prediction.timings.prefill_ms + prediction.timings.decode_ms)
             tokens.append(prediction.usage.output_tokens)
         progress(f"evaluate {example.feature}: {i + 1} of {len(examples)}, accepted {sum(row['accepted'] for row in rows):.0f}")
-    metrics = ["accepted", *FEATURES[examples[0].feature].score(examples[0].output, examples[0].output), "rouge_l"]
+    metrics = ["accepted", "first_try", *FEATURES[examples[0].feature].score(examples[0].output, examples[0].output), "rouge_l"]
     return {
         "n": len(rows),
         **{metric: _with_interval([row.get(metric, 0.0) for row in rows]) for metric in metrics},
