@@ -15,7 +15,7 @@ MIN_TOKEN = 16
 
 
 class Settings(BaseSettings):
-    """Each field is the environment variable of the same name in capitals."""
+    """Each field is the environment variable of the same name, whatever its case."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -44,11 +44,12 @@ def _is_loopback(host: str) -> bool:
 
 def read_settings() -> Settings:
     """Settings from the environment. Raises StartError with every fault, one a line."""
+    environment = {name.upper(): value for name, value in os.environ.items()}
     try:
         settings = Settings()
-        faults = list(_faults_between(os.environ))
+        faults = list(_faults_between(environment))
     except ValidationError as error:
-        faults = [*(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()), *_faults_between(os.environ)]
+        faults = [*(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()), *_faults_between(environment)]
     if faults:
         raise StartError("\n".join(f"Cannot use the settings: {fault}" for fault in faults))
     return settings

@@ -22,6 +22,8 @@ VENV = ROOT / ".venv"
 NODE_BIN = ROOT / "node_modules" / ".bin"
 FUNCTIONS = ROOT / "supabase" / "functions"
 E2E = ROOT / "tests" / "e2e"
+DENO_ENVIRONMENT = {"DENO_DIR": str(ROOT / "node_modules" / ".deno")}
+"""Deno's packages lie in the checkout like everything else, so that the stamp beside them says the truth about them."""
 
 
 class StackError(Exception):
@@ -57,7 +59,8 @@ def step(title: str, hint: str = "") -> Iterator[None]:
 def install(logs: Path) -> None:
     """Everything the system needs, into the checkout; nothing when the lock files are the same as last time."""
     check_tools()
-    logs.mkdir(parents=True, exist_ok=True)
+    logs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logs.mkdir(exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         node = pool.submit(install_node, logs / "install-node.log")
         install_python(logs / "install-python.log")
@@ -105,7 +108,7 @@ def install_node(log: Path) -> None:
 
 
 def cache(config: Path, sources: list[Path], log: Path) -> None:
-    run([str(NODE_BIN / "deno"), "cache", "--quiet", "--frozen", "--config", str(config), *map(str, sources)], log)
+    run([str(NODE_BIN / "deno"), "cache", "--quiet", "--frozen", "--config", str(config), *map(str, sources)], log, env=DENO_ENVIRONMENT)
 
 
 @contextlib.contextmanager

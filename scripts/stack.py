@@ -5,6 +5,7 @@ Used by scripts/up and scripts/down. Standard library only, like scripts/package
 
 import argparse
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -23,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packages import FUNCTIONS, NODE_BIN, ROOT, VENV, StackError, last_line, run, step
+from packages import DENO_ENVIRONMENT, FUNCTIONS, NODE_BIN, ROOT, VENV, StackError, last_line, run, step
 
+MIGRATIONS = (ROOT / "supabase" / "baseline", ROOT / "supabase" / "migrations")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
 
@@ -99,11 +101,19 @@ def read_keys(places: Places) -> dict[str, str]:
 
 
 def prepare_database(places: Places, keys: Mapping[str, str]) -> None:
-    """Lay the app's own tables (local only) and our migrations before Supabase Lite, and apply what is new."""
+    """Lay the app's own tables (local only) and our migrations before Supabase Lite, and apply what is new.
+
+    Raises StackError when a migration that this database already holds has changed since: Lite would pass it over.
+    """
+    applied, sources = places.state / "migrations.json", migration_sums()
+    known = json.loads(applied.read_text()) if applied.exists() else {}
+    changed = sorted(name for name in known if sources.get(name) != known[name])
+    if changed:
+        raise StackError(f"Cannot use the database in {places.state}: it was made with another {changed[0]} (to begin anew, delete {places.state / 'database'} and {applied})")
     migrations = places.project / "supabase" / "migrations"
     shutil.rmtree(migrations, ignore_errors=True)
     migrations.mkdir(parents=True)
-    for source in (ROOT / "supabase" / "baseline", ROOT / "supabase" / "migrations"):
+    for source in MIGRATIONS:
         for file in sorted(source.glob("*.sql")):
             shutil.copy(file, migrations / file.name)
     (places.project / "supabase" / "config.toml").write_text(
@@ -113,6 +123,11 @@ def prepare_database(places: Places, keys: Mapping[str, str]) -> None:
     )
     with step("apply migrations"):
         run([str(NODE_BIN / "lite"), "migration", "up"], places.logs / "migrations.log", cwd=places.project, env=lite_environment(keys))
+    applied.write_text(json.dumps(sources, indent=2))
+
+
+def migration_sums() -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for folder in MIGRATIONS for file in sorted(folder.glob("*.sql"))}
 
 
 def lite_environment(keys: Mapping[str, str]) -> dict[str, str]:
@@ -171,6 +186,7 @@ def gateway(places: Places, keys: Mapping[str, str]) -> Child:
             "INFERENCE_URL": places.inference_url,
             "INFERENCE_TOKEN": keys["INFERENCE_TOKEN"],
             "NO_COLOR": "1",
+            **DENO_ENVIRONMENT,
         },
         f"{places.url}/healthz",
         {},

@@ -12,6 +12,7 @@ JARGON = ("allocated hours", "predicted delay", "predicted total", "velocity", "
 SAME = 0.85
 """Two texts that share this part of their distinct words (Jaccard) say the same thing twice."""
 
+_UNCLEAN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -41,6 +42,13 @@ def nonsense(texts: Sequence[str], *, words: int) -> Iterator[str]:
             yield f"not a sentence: {text!r}"
         elif len(found) >= 6 and max(found.count(word) for word in found) * 3 > len(found):
             yield f"one word over and over: {text!r}"
+
+
+def unclean(texts: Sequence[str]) -> Iterator[str]:
+    """Texts with control characters or halves of characters: a model can spell them as escapes, PostgreSQL cannot store all of them."""
+    for text in texts:
+        if _UNCLEAN.search(text):
+            yield f"a control character in {text!r}"
 
 
 def cut_off(texts: Sequence[str]) -> Iterator[str]:

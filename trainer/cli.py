@@ -81,6 +81,7 @@ def _starter(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     files = find_model(Settings(adapter_path=options.adapter))
+    check_same_held_out(options.adapter)
     examples = [example for feature in FEATURES for example in held_out(feature)[: options.limit]]
     predictor = Predictor(files, n_ctx=CONTEXT_TOKENS, n_threads=2)
     try:
@@ -91,6 +92,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(json.dumps({"model": files.version.model_dump(), "held_out": verdict}, indent=2))
     else:
         _print_verdict(_name(files), verdict)
+
+
+def check_same_held_out(adapter: Path) -> None:
+    """Raises TrainerError when the adapter was made by another teacher: it may have trained on what is held out today."""
+    manifest = adapter / "manifest.json"
+    if not manifest.exists():
+        return
+    with TemporaryDirectory() as folder:
+        today = make_data(StarterOptions(), Path(folder))["held_out"]["sha256"]
+    if json.loads(manifest.read_text())["data"]["held_out"]["sha256"] != today:
+        raise TrainerError(f"Cannot judge {adapter}: it was made with other held-out examples than today's teacher writes (train it again)")
 
 
 def held_out(feature: str) -> list[Example]:

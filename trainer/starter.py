@@ -137,7 +137,7 @@ def _judge(files: ModelFiles, held_out: Sequence[Example], base: Path, axolotl: 
 
 
 def _publish(adapter: Path, manifest: dict[str, Any], folder: Path) -> None:
-    """The adapter first, its manifest last: what the manifest names is always there."""
+    """The adapter first, its manifest last. A run killed in between leaves a pair that inference refuses; the next run mends it."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "adapter.gguf.part"
     shutil.copyfile(adapter, partial)

@@ -1,6 +1,7 @@
 """Owns the titles and subjects that the template teacher writes about, typos and stray capitals included.
 
-Knows nothing of plans or risks. No title here is one of the app's own (contract.md section 4): those stay unseen for tests.
+Knows nothing of plans or risks. The app's own titles (contract.md section 4) are not copied here, but its learning tracks
+combine the very skills that these do, so one of those may come up by chance.
 """
 
 import random

@@ -16,7 +16,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from inference.engine.llama import Llama
-from inference.errors import PromptTooLong, StartError, Truncated
+from inference.errors import InferenceError, PromptTooLong, StartError, Truncated
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
@@ -100,8 +100,7 @@ class Decoder:
         return done
 
     def _prefill(self, prompt: Sequence[int], done: Completion, check: Callable[[], None]) -> NDArray[np.float32]:
-        done.cached_tokens = _common_prefix(self._in_memory, prompt[:-1])
-        self._llama.forget_from(done.cached_tokens)
+        done.cached_tokens = self._llama.forget_from(_common_prefix(self._in_memory, prompt[:-1]))
         self._in_memory = list(prompt[: done.cached_tokens])
         return self._feed(prompt[done.cached_tokens :], check)
 
@@ -110,7 +109,7 @@ class Decoder:
         while True:
             forced = matcher.compute_ff_tokens()
             if forced:
-                matcher.consume_tokens(forced)
+                _consume(matcher, forced)
                 done.forced_tokens += len(forced)
                 step = forced
             elif matcher.is_stopped():
@@ -136,7 +135,7 @@ class Decoder:
             best = int(allowed[sampler.pick(logits[allowed]) if sampler else np.argmax(logits[allowed])])
             if watching:
                 self._record(allowed, np.exp(log_probability[allowed]), watch_ahead, done)
-        matcher.consume_token(best)
+        _consume(matcher, [best])
         done.log_probabilities.append(float(log_probability[best]))
         return best
 
@@ -155,6 +154,12 @@ class Decoder:
         logits = self._llama.decode(tokens, check)
         self._in_memory += tokens
         return logits
+
+
+def _consume(matcher: LLMatcher, tokens: list[int]) -> None:
+    """Tell the grammar what was written. Raises InferenceError when it disagrees: that is a fault of ours, not the model's."""
+    if not matcher.consume_tokens(tokens):
+        raise InferenceError(f"The grammar refused its own tokens: {matcher.get_error()}")
 
 
 def _log_sum_exp(logits: NDArray[np.float32]) -> float:

@@ -93,9 +93,12 @@ class Llama:
     def special_text(self, token: int) -> str:
         return self.detokenize([token]).decode("utf-8", "replace")
 
-    def forget_from(self, position: int) -> None:
-        """Drop everything the context holds at and after `position`."""
-        llama_cpp.llama_memory_seq_rm(self._memory, 0, position, -1)
+    def forget_from(self, position: int) -> int:
+        """Drop what the context holds at and after `position`; how much is left: a recurrent model can only forget all."""
+        if llama_cpp.llama_memory_seq_rm(self._memory, 0, position, -1):
+            return position
+        llama_cpp.llama_memory_clear(self._memory, True)
+        return 0
 
     def decode(self, tokens: Sequence[int], check: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
         """Append tokens to the context; the logits after the last one, shape (n_vocab,), valid until the next call.

@@ -77,6 +77,7 @@ def _faults(answer: PlanOutput) -> Iterator[str]:
     if order != sorted(order):
         yield "the phases are not in lifecycle order"
     yield from (f"the title {title!r} has spaces around it" for title in titles if title != title.strip())
+    yield from wording.unclean([*titles, *remarks])
     yield from wording.nonsense(titles, words=2)
     yield from wording.nonsense(remarks, words=3)
     yield from wording.cut_off(remarks)

@@ -188,6 +188,7 @@ def _faults(task: RiskInput, answer: RiskOutput) -> Iterator[str]:
     texts = prose(answer)
     if abs(LEVELS.index(answer.risk_level) - LEVELS.index(task.level)) > 1:
         yield f"level {answer.risk_level!r} is two steps from the metrics' {task.level!r}"
+    yield from wording.unclean(texts)
     yield from wording.nonsense(texts, words=3)
     yield from wording.cut_off(texts)
     yield from wording.repeats(texts, "sentences")

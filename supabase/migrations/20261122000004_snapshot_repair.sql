@@ -16,10 +16,14 @@ set search_path = ''
 as $$
 declare
   allocated numeric;
+  org uuid;
 begin
-  select task.allocated_hours into allocated from public.tasks as task where task.id = p_task_id;
+  -- A task without an organisation would lose its snapshot (trap T18): the person it is assigned to has one.
+  select task.allocated_hours, coalesce(p_org_id, task.org_id, profile.org_id) into allocated, org
+  from public.tasks as task left join public.profiles as profile on profile.id = task.assigned_to
+  where task.id = p_task_id;
   return public.rpc_insert_task_risk_snapshot(
-    p_org_id => p_org_id,
+    p_org_id => coalesce(org, p_org_id),
     p_task_id => p_task_id,
     p_elapsed_hours => p_elapsed_hours,
     p_steps_completed => p_steps_completed,

@@ -99,13 +99,43 @@ test("migrations only add: the app's own tables and functions are as they were",
   await db.close();
 });
 
-/** Every column and function body of the app, one text each. */
+test("the look at the app's own objects sees what a careless migration would do", async () => {
+  const careless = [
+    "alter table public.tasks enable row level security",
+    "alter table public.task_steps drop constraint task_steps_status_check",
+    "revoke select on public.profiles from authenticated",
+    "drop index public.task_risk_snapshots_task",
+    "create policy p on public.tasks for select using (true)",
+    "revoke execute on function public.rpc_compute_task_risk_metrics(uuid) from public",
+    "alter table public.tasks alter column title set not null",
+  ];
+  for (const statement of careless) {
+    const db = await database();
+    const names = await ownObjects(db);
+    await db.exec(statement);
+    const now = new Set(await ownObjects(db));
+    if (names.every((name) => now.has(name)) && names.length === now.size) throw new Error(`not seen: ${statement}`);
+    await db.close();
+  }
+});
+
+/** Every column, constraint, index, policy, grant and function of the app, one text each. */
 async function ownObjects(db) {
   const { rows } = await db.query(`
     select format('%s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default) as name
     from information_schema.columns where table_schema = 'public' and table_name not like 'slm%'
     union all
-    select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace and proname not like 'slm%' and prokind = 'f'
+    select format('%s %s', pg_get_functiondef(oid), proacl) from pg_proc where pronamespace = 'public'::regnamespace and proname not like 'slm%' and prokind = 'f'
+    union all
+    select format('%s %s %s', relname, relacl, relrowsecurity) from pg_class where relnamespace = 'public'::regnamespace and relname not like 'slm%' and relkind = 'r'
+    union all
+    select format('%s %s', conrelid::regclass, pg_get_constraintdef(oid)) from pg_constraint where connamespace = 'public'::regnamespace and conrelid::regclass::text not like 'slm%'
+    union all
+    select indexdef from pg_indexes where schemaname = 'public' and tablename not like 'slm%'
+    union all
+    select format('%s %s %s', tablename, policyname, qual) from pg_policies where schemaname = 'public' and tablename not like 'slm%'
+    union all
+    select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal and tgname not like 'slm%'
   `);
   return rows.map((row) => row.name);
 }

@@ -8,10 +8,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from inference.model_store import STARTER
 from inference.worker import Check
 from shared_schemas.features.plan import PlanInput
 from shared_schemas.features.risk import describe
 
+MODEL_NAME = json.loads((STARTER / "manifest.json").read_text())["model"]["name"]
 RISK = describe(
     title="UI for Career page", level="medium", milestone="50_percent", micro_task=False, done_percent=25, steps_done=1, steps_left=3, budget_minutes=480, spent_minutes=240, delay_minutes=60
 ).model_dump()
@@ -23,7 +25,7 @@ async def test_a_feature_is_answered(client: httpx.AsyncClient, feature: str, bo
     response = await client.post(f"/v1/features/{feature}", json=body)
     assert response.status_code == 200, response.text
     answer = response.json()
-    assert answer["model"]["name"] == "smollm2-135m-starter-1"
+    assert answer["model"]["name"] == MODEL_NAME
     assert 0 <= answer["confidence"] <= 100
     assert answer["usage"]["output_tokens"] > 20
 
@@ -116,7 +118,7 @@ async def test_past_its_queue_the_service_says_when_to_come_back(app: FastAPI, c
 async def test_health_needs_no_token_and_readiness_names_the_model(client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz", headers={"authorization": ""})).json() == {"status": "alive"}
     ready = (await client.get("/readyz", headers={"authorization": ""})).json()
-    assert ready["model"]["name"] == "smollm2-135m-starter-1"
+    assert ready["model"]["name"] == MODEL_NAME
 
 
 async def test_openapi_shows_each_features_own_shapes(client: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def test_the_default_is_the_packaged_model_with_the_starter_adapter() -> None:
     model = find_model(Settings())
-    assert model.version.name == "smollm2-135m-starter-1"
+    assert model.version.name == json.loads((STARTER / "manifest.json").read_text())["model"]["name"]
     assert model.adapter == STARTER / "adapter.gguf"
     assert (STARTER / "adapter.gguf").stat().st_size <= 5_000_000
 

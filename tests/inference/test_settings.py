@@ -37,6 +37,8 @@ def test_a_token_opens_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     ("environment", "faults"),
     [
         ({"INFERENCE_HOST": "0.0.0.0"}, ["INFERENCE_TOKEN is not set and INFERENCE_HOST '0.0.0.0' is not loopback: anybody could ask"]),
+        ({"inference_host": "0.0.0.0"}, ["INFERENCE_TOKEN is not set and INFERENCE_HOST '0.0.0.0' is not loopback: anybody could ask"]),
+        ({"inference_token": "short"}, ["INFERENCE_TOKEN is shorter than 16 characters"]),
         ({"INFERENCE_HOST": "slm.example"}, ["INFERENCE_TOKEN is not set and INFERENCE_HOST 'slm.example' is not loopback: anybody could ask"]),
         ({"INFERENCE_TOKEN": "short"}, ["INFERENCE_TOKEN is shorter than 16 characters"]),
         ({"MODEL_SHA256": "0" * 64}, ["MODEL_SHA256 is set without MODEL_PATH"]),

@@ -94,3 +94,10 @@ def test_keys_are_made_once_and_for_the_owner_only(places: Places) -> None:
     assert stack.read_keys(places) == first
     assert (places.state / "keys.json").stat().st_mode & 0o077 == 0
     assert len({*first.values()}) == 4
+
+
+def test_a_database_made_with_other_migrations_is_refused_before_anything_runs(places: Places) -> None:
+    (places.state / "migrations.json").write_text('{"20261122000001_slm_org_settings.sql": "0"}')
+    with pytest.raises(StackError, match=r"it was made with another 20261122000001_slm_org_settings.sql \(to begin anew, delete"):
+        stack.prepare_database(places, {})
+    assert not places.project.exists()

@@ -48,9 +48,9 @@ def test_held_out_subjects_never_appear_in_training() -> None:
     assert [title for title in titles if secret.search(title)] == []
 
 
-def test_the_apps_own_titles_are_kept_for_tests() -> None:
-    """Titles of contract.md section 4 that the end-to-end suite asks about."""
-    own = {"ui for career page", "cohort modifications", "hiring portal modification", "landing page chnages", "documentation of talent ops"}
+def test_the_apps_own_titles_are_not_copied() -> None:
+    """Titles of contract.md section 4, but for its learning tracks, which are combinations of the same skills."""
+    own = {"ui for career page", "cohort modifications", "hiring portal modification", "landing page chnages", "documentation for talent ops", "native ai", "ui changes"}
     titles = {example.prompt_input.title.lower() for name in MAKERS for example in MAKERS[name](1500, seed=1)}
     assert titles.isdisjoint(own)
 

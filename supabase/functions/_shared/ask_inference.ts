@@ -1,16 +1,6 @@
 import type { FeatureName } from "./features.gen.ts";
+import type { Cause } from "./policy.ts";
 import { isOutput, type Outputs } from "./validate_output.ts";
-
-/** Why the private model gave no usable answer: the names that the ledger keeps. */
-export type Cause =
-  | "unreachable"
-  | "timeout"
-  | "overloaded"
-  | "refused"
-  | "invalid_json"
-  | "schema"
-  | "rejected"
-  | "failed";
 
 export type Answered<F extends FeatureName> = {
   output: Outputs[F];
@@ -28,22 +18,24 @@ export type AskInference = <F extends FeatureName>(
   feature: F,
   promptInput: unknown,
   requestId: string,
+  timeMs: number,
 ) => Promise<Asked<F>>;
 
-/** Asks the inference service once, within a deadline. Never throws: whatever goes wrong has a name. */
-export function inferenceClient(url: string, token: string, deadlineMs: number): AskInference {
-  return async (feature, promptInput, requestId) => {
+/** Asks the inference service once, within `timeMs`. Never throws: whatever goes wrong has a name. No url: asks nobody. */
+export function inferenceClient(url: string, token: string): AskInference {
+  return async (feature, promptInput, requestId, timeMs) => {
+    if (!url) return { cause: "misconfigured" };
     try {
       const response = await fetch(`${url.replace(/\/+$/, "")}/v1/features/${feature}`, {
         method: "POST",
         headers: {
           "authorization": `Bearer ${token}`,
           "content-type": "application/json",
-          "x-deadline-ms": String(deadlineMs),
+          "x-deadline-ms": String(timeMs),
           "x-request-id": requestId,
         },
         body: JSON.stringify(promptInput),
-        signal: AbortSignal.timeout(deadlineMs),
+        signal: AbortSignal.timeout(timeMs),
       });
       const body = await json(response);
       return response.ok ? read(feature, body) : { cause: causeOf(response.status, body) };
@@ -73,7 +65,10 @@ function causeOf(status: number, body: unknown): Cause {
   if (code === "invalid_output" || code === "truncated") return "schema";
   if (status === 503 || status === 429) return "overloaded";
   if (status === 504) return "timeout";
-  return status >= 400 && status < 500 ? "refused" : "failed";
+  if (status === 413 || status === 422) return "refused";
+  // A wrong token or address is the operator's to mend, not the caller's: the log says it.
+  if (status < 500) console.error(`The inference service answered ${status}: check INFERENCE_URL and INFERENCE_TOKEN`);
+  return status < 500 ? "misconfigured" : "failed";
 }
 
 function read<F extends FeatureName>(feature: F, body: unknown): Asked<F> {

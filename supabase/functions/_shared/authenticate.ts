@@ -30,8 +30,8 @@ export function authenticator(supabaseUrl: string, legacySecret: string | undefi
     const token = /^Bearer\s+(\S+)$/i.exec(authorization ?? "")?.[1];
     if (!token) throw new Unauthorized("Sign in first: no user token was sent");
     try {
-      const { sub, role } = await claims(token);
-      if (role === "authenticated" && sub && UUID.test(sub)) return sub;
+      const { sub, role, is_anonymous } = await claims(token);
+      if (role === "authenticated" && is_anonymous !== true && sub && UUID.test(sub)) return sub;
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw new Unauthorized("Sign in again: the user token has expired");
       if (error instanceof Unauthorized) throw error;

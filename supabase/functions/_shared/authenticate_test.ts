@@ -31,6 +31,7 @@ const REFUSED: [string, () => Promise<string | null> | string | null][] = [
   ["another secret", async () => `Bearer ${await signed(claims, "another-secret-of-thirty-two-chars-x")}`],
   ["an expired token", async () => `Bearer ${await signed(claims, SECRET, "-1m")}`],
   ["another audience", async () => `Bearer ${await signed({ ...claims, aud: "somewhere" })}`],
+  ["somebody who signed in anonymously", async () => `Bearer ${await signed({ ...claims, is_anonymous: true })}`],
   ["a subject that is no uuid", async () => `Bearer ${await signed({ ...claims, sub: "root" })}`],
   ["the algorithm none", () => `Bearer ${encoded({ alg: "none" })}.${encoded(claims)}.`],
 ];

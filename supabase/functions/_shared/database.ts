@@ -1,17 +1,63 @@
 import { PostgrestClient } from "@supabase/postgrest-js";
+import type { SimilarTask } from "./features.gen.ts";
 
-/** Who asks, as the database knows them. A user without a profile has no organisation: the default policy holds. */
-export type Caller = { userId: string; orgId: string | null };
+/** closed: ask; open: do not; due: ask if `claimProbe` says yes. */
+export type BreakerState = "closed" | "open" | "due";
+
+/** The cloud model of the day, as the operator configured it. */
+export type Cloud = {
+  name: string;
+  api: "openai" | "azure";
+  endpoint: string;
+  apiVersion: string | null;
+  model: string;
+  keyName: string;
+  breaker: BreakerState;
+  /** US dollars that the organisation, and all together, may still spend today. */
+  usdLeft: number;
+};
+
+/** What must be known of a caller before an answer. */
+export type Context = {
+  orgId: string | null;
+  allowCloud: boolean;
+  stage: "off" | "shadow" | "canary" | "full";
+  /** Whether the caller's organisation is in the rollout's share. */
+  inShare: boolean;
+  minConfidence: number;
+  slmBreaker: BreakerState;
+  cloud: Cloud | null;
+  similar: SimilarTask[];
+};
+
+/** What holds when the database cannot be asked: nothing leaves, the private model answers. */
+export const PRIVATE: Context = {
+  orgId: null,
+  allowCloud: false,
+  stage: "full",
+  inShare: true,
+  minConfidence: 0,
+  slmBreaker: "closed",
+  cloud: null,
+  similar: [],
+};
 
 /** One row of `slm_requests`. */
 export type LedgerRow = Record<string, unknown> & { id: string };
 
+/** A wish for similar tasks of the caller's own organisation. */
+export type Wish = { title: string; skills: string[] };
+
 /** What the edge functions ask of the database. Each call may reject; none is needed for an answer. */
 export type Database = {
-  findCaller(userId: string): Promise<Caller>;
-  /** Of the user's own organisation; none for a user without one. */
-  similarTasks(userId: string, title: string, skills: string[]): Promise<{ title: string; steps: string[] }[]>;
-  record(row: LedgerRow): Promise<void>;
+  context(userId: string, feature: string, wish: Wish | null): Promise<Context>;
+  /** Full names of an organisation's people, to be taken out of a text that may leave. */
+  names(orgId: string): Promise<string[]>;
+  claimProbe(provider: string): Promise<boolean>;
+  /** Tells a breaker how a provider did: null for well, else why not. */
+  report(provider: string, cause: string | null): Promise<void>;
+  open(row: LedgerRow): Promise<void>;
+  close(row: LedgerRow): Promise<void>;
 };
 
 const TIMEOUT_MS = 3_000;
@@ -24,25 +70,54 @@ export function database(supabaseUrl: string, secretKey: string): Database {
     fetch: (input: RequestInfo | URL, init?: RequestInit) =>
       fetch(input, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) }),
   });
+  const call = async (name: string, parameters: Record<string, unknown>): Promise<unknown> => {
+    const { data, error } = await client.rpc(name, parameters);
+    if (error) throw new Error(`Cannot call ${name}: ${error.message}`);
+    return data;
+  };
   return {
-    async findCaller(userId) {
-      const { data, error } = await client.from("profiles").select("org_id").eq("id", userId).maybeSingle();
-      if (error) throw new Error(`Cannot look up the caller: ${error.message}`);
-      return { userId, orgId: typeof data?.org_id === "string" ? data.org_id : null };
+    async context(userId, feature, wish) {
+      const about = wish ? { p_title: wish.title, p_skills: wish.skills, p_similar: SIMILAR_TASKS } : {};
+      return read(await call("slm_context", { p_user_id: userId, p_feature: feature, ...about }));
     },
-    async similarTasks(userId, title, skills) {
-      const { data, error } = await client.rpc("slm_similar_tasks", {
-        p_user_id: userId,
-        p_title: title,
-        p_skills: skills,
-        p_limit: SIMILAR_TASKS,
-      });
-      if (error) throw new Error(`Cannot look up similar tasks: ${error.message}`);
-      return (data ?? []) as { title: string; steps: string[] }[];
+    async names(orgId) {
+      return await call("slm_names", { p_org_id: orgId }) as string[];
     },
-    async record(row) {
-      const { error } = await client.from("slm_requests").upsert(row, { onConflict: "id", ignoreDuplicates: true });
-      if (error) throw new Error(`Cannot write the ledger: ${error.message}`);
+    async claimProbe(provider) {
+      return await call("slm_claim_probe", { p_provider: provider }) === true;
     },
+    async report(provider, cause) {
+      await call("slm_report", { p_provider: provider, p_cause: cause });
+    },
+    async open(row) {
+      await call("slm_open", { p_request: row });
+    },
+    async close(row) {
+      await call("slm_close", { p_request: row });
+    },
+  };
+}
+
+// deno-lint-ignore no-explicit-any -- the shape is slm_context's, which a database story holds
+function read(data: any): Context {
+  const cloud = data.cloud;
+  return {
+    orgId: data.org_id,
+    allowCloud: data.allow_cloud === true,
+    stage: data.stage,
+    inShare: data.in_share === true,
+    minConfidence: data.min_confidence,
+    slmBreaker: data.slm_breaker,
+    cloud: cloud && {
+      name: cloud.name,
+      api: cloud.api,
+      endpoint: cloud.endpoint,
+      apiVersion: cloud.api_version,
+      model: cloud.model,
+      keyName: cloud.key_name,
+      breaker: cloud.breaker,
+      usdLeft: Number(cloud.usd_left),
+    },
+    similar: data.similar,
   };
 }

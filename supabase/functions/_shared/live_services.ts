@@ -1,7 +1,9 @@
 import { inferenceClient } from "./ask_inference.ts";
+import { cloudClient } from "./ask_cloud.ts";
 import { authenticator } from "./authenticate.ts";
 import { background } from "./background.ts";
 import { database } from "./database.ts";
+import { ledger } from "./ledger.ts";
 import type { Services } from "./serve_feature.ts";
 import { readSettings } from "./settings.ts";
 
@@ -13,11 +15,17 @@ export function liveServices(): Services {
 }
 
 function fromEnvironment(): Services {
-  const settings = readSettings((name) => Deno.env.get(name));
+  const environment = (name: string) => Deno.env.get(name);
+  const settings = readSettings(environment);
+  const rows = database(settings.supabaseUrl, settings.secretKey);
   return {
     authenticate: authenticator(settings.supabaseUrl, settings.legacyJwtSecret),
-    database: database(settings.supabaseUrl, settings.secretKey),
-    askInference: inferenceClient(settings.inferenceUrl, settings.inferenceToken, settings.deadlineMs),
+    database: rows,
+    ledger: ledger(rows),
+    askInference: inferenceClient(settings.inferenceUrl, settings.inferenceToken),
+    askCloud: cloudClient(environment),
+    hasKey: (name) => Boolean(environment(name)),
+    deadlineMs: settings.deadlineMs,
     background,
   };
 }

@@ -10,10 +10,9 @@ const OTHER_WORDS = "The planning assistant found no good plan for this text. Pl
 export const planDoor: Door<"plan"> = {
   feature: "plan",
   errorStatus: 500,
-  async prepare(body, userId, database) {
+  read(body) {
     const wish = readPlanWish(body);
-    const similar = await similarTasks(() => database.similarTasks(userId, wish.title, wish.skills));
-    return { ...describePlan(wish, similar), taskId: null };
+    return { similarTo: wish, describe: (similar) => ({ ...describePlan(wish, similar), taskId: null }) };
   },
   fallback() {
     return { provider: "none", model: "none", output: null, confidence: null };
@@ -31,17 +30,8 @@ export const planDoor: Door<"plan"> = {
     };
   },
   fail({ fallback }) {
-    const itsText = fallback === "rejected" || fallback === "schema" || fallback === "refused";
+    const itsText = fallback === "rejected" || fallback === "schema" || fallback === "refused" ||
+      fallback === "refusal";
     return { error: itsText ? OTHER_WORDS : BUSY };
   },
 };
-
-/** Similar tasks are a guide to style: a plan without them is better than no plan. */
-async function similarTasks<T>(find: () => Promise<T[]>): Promise<T[]> {
-  try {
-    return await find();
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : String(error));
-    return [];
-  }
-}

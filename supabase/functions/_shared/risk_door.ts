@@ -9,9 +9,9 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 export const riskDoor: Door<"risk"> = {
   feature: "risk",
   errorStatus: 400,
-  prepare(body) {
+  read(body) {
     const { promptInput, shortened } = describeTask(body);
-    return Promise.resolve({ promptInput, shortened, taskId: taskId(body.metrics) });
+    return { similarTo: null, describe: () => ({ promptInput, shortened, taskId: taskId(body.metrics) }) };
   },
   fallback({ promptInput }) {
     return {

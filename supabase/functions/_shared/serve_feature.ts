@@ -1,21 +1,35 @@
-import type { Asked, AskInference } from "./ask_inference.ts";
+import type { AskCloud } from "./ask_cloud.ts";
+import type { AskInference } from "./ask_inference.ts";
 import type { Authenticate } from "./authenticate.ts";
 import { cors } from "./cors.ts";
-import type { Caller, Database, LedgerRow } from "./database.ts";
-import type { Door, Fallback, Prepared, Provenance } from "./door.ts";
+import { countAlternative } from "./count_tokens.ts";
+import { type Context, type Database, type LedgerRow, PRIVATE } from "./database.ts";
+import type { Door, Prepared, Provenance } from "./door.ts";
 import { type FeatureName, features } from "./features.gen.ts";
+import type { Ledger } from "./ledger.ts";
+import { type Chain, chain, type ModelProvider, timeFor } from "./policy.ts";
 import { readBody } from "./read_body.ts";
 import { RequestError } from "./request_error.ts";
 import { respond } from "./respond.ts";
+import { type Outcome, runChain } from "./run_chain.ts";
 import { Unauthorized } from "./unauthorized.ts";
 
 /** What a door stands on; given by constructor, so that a test gives its own. */
 export type Services = {
   authenticate: Authenticate;
   database: Database;
+  ledger: Ledger;
   askInference: AskInference;
+  askCloud: AskCloud;
+  /** Whether there is a key by this name. */
+  hasKey: (name: string) => boolean;
+  /** Milliseconds that all providers together may take. */
+  deadlineMs: number;
   background: (work: Promise<unknown>) => void;
 };
+
+/** How long an answer waits for its ledger row to be opened, in milliseconds: it had all the model's time before. */
+const OPEN_GRACE_MS = 250;
 
 /**
  * The whole way of one request: who asks, what the model sees, who answers, what the app gets, what the ledger keeps.
@@ -25,10 +39,11 @@ export function serveFeature<F extends FeatureName>(
   door: Door<F>,
   services: () => Services,
 ): (request: Request) => Promise<Response> {
+  const last: LastChains = new Map();
   return async (request) => {
     if (request.method === "OPTIONS") return new Response("ok", { headers: cors });
     try {
-      return await answer(door, services(), request);
+      return await answer(door, services(), last, request);
     } catch (error) {
       if (error instanceof Unauthorized) return respond({ error: error.message }, 401);
       if (error instanceof RequestError) return respond({ error: error.message }, door.errorStatus);
@@ -38,77 +53,148 @@ export function serveFeature<F extends FeatureName>(
   };
 }
 
-async function answer<F extends FeatureName>(door: Door<F>, services: Services, request: Request): Promise<Response> {
+async function answer<F extends FeatureName>(
+  door: Door<F>,
+  services: Services,
+  last: LastChains,
+  request: Request,
+): Promise<Response> {
   const arrived = performance.now();
   if (request.method !== "POST") throw new RequestError(`Cannot answer ${request.method}: send POST`);
   const userId = await services.authenticate(request.headers.get("authorization"));
-  const body = await readBody(request);
-  const prepared = await door.prepare(body, userId, services.database);
+  const wanted = door.read(await readBody(request));
 
-  const requestId = crypto.randomUUID();
+  const id = crypto.randomUUID();
+  const deadline = arrived + services.deadlineMs;
+  const askSlm = (promptInput: unknown, timeMs: number) => services.askInference(door.feature, promptInput, id, timeMs);
+  // Asking the private model gives nothing away, so a caller who went there last time need not wait for the policy.
+  const behind = wanted.similarTo === null ? last.get(userId) : undefined;
+  const time = behind && timeFor("slm", behind, deadline - performance.now());
+  const early = time ? askSlm(wanted.describe([]).promptInput, time) : null;
+  const context = await look(services.database, userId, door.feature, wanted.similarTo);
+  const prepared = wanted.describe(context.similar);
+  const order = chain(context, context.cloud !== null && services.hasKey(context.cloud.keyName));
+  remember(last, userId, order);
+
   const asking = performance.now();
-  const caller = callerOf(services.database, userId);
-  const asked = await services.askInference(door.feature, prepared.promptInput, requestId);
-  const modelMs = Math.round(performance.now() - asking);
-
-  const given = "answer" in asked ? asked.answer : door.fallback(prepared);
-  const provenance: Provenance = {
-    request_id: requestId,
-    provider: "answer" in asked ? "slm" : (given as Fallback<F>).provider,
-    model: given.model,
-    prompt_version: "answer" in asked ? asked.answer.promptVersion : features[door.feature].promptVersions.tag,
-    latency_ms: Math.round(performance.now() - arrived),
-    ...("cause" in asked ? { fallback: asked.cause } : {}),
+  const started = {
+    id,
+    created_at: new Date(Date.now() - (asking - arrived)).toISOString(),
+    org_id: context.orgId,
+    user_id: userId,
+    task_id: prepared.taskId,
+    feature: door.feature,
+    prompt_input: prepared.promptInput,
+    shortened: prepared.shortened,
+    prompt_version: features[door.feature].promptVersions.tag,
+    stage: context.stage,
+    arm: order.arm,
   };
-  const { output, confidence } = given;
-  services.background(
-    record(services.database, caller, ledgerRow(door.feature, prepared, asked, given, provenance, modelMs)),
-  );
+  const opened = services.ledger.open(started);
+  const { promptInput } = prepared;
+  const outcome = await runChain(order, context, { feature: door.feature, promptInput, deadline }, {
+    ...services,
+    askSlm: (timeMs) => early ?? askSlm(promptInput, timeMs),
+  });
+
+  const fallback = outcome.given ? null : door.fallback(prepared);
+  const said = outcome.given?.answer ?? fallback!;
+  const cause = outcome.attempts[0]?.cause ?? null;
+  const provenance: Provenance = {
+    request_id: id,
+    provider: outcome.given?.provider ?? fallback!.provider,
+    model: said.model,
+    prompt_version: outcome.given?.answer.promptVersion ?? started.prompt_version,
+    latency_ms: Math.round(performance.now() - arrived),
+    ...(cause ? { fallback: cause } : {}),
+  };
+  const { output, confidence } = said;
+  const modelMs = Math.round(performance.now() - asking);
+  services.background(close(services, door.feature, prepared, order, outcome, {
+    ...started,
+    output,
+    confidence,
+    provider: provenance.provider,
+    model: provenance.model,
+    prompt_version: provenance.prompt_version,
+    fallback_reason: cause,
+    input_tokens: outcome.given?.answer.inputTokens ?? null,
+    output_tokens: outcome.given?.answer.outputTokens ?? null,
+    latency_ms: provenance.latency_ms,
+    model_ms: modelMs,
+    details: outcome.given?.answer.details ?? {},
+    attempts: outcome.attempts,
+    scrubbed: outcome.scrubbed,
+  }));
+  await Promise.race([opened, new Promise((resolve) => setTimeout(resolve, OPEN_GRACE_MS))]);
   return respond(
     output === null || confidence === null ? door.fail(provenance) : door.succeed({ output, confidence }, provenance),
   );
 }
 
-function ledgerRow<F extends FeatureName>(
+/** What happens after the answer: the shadow's turn, the count of tokens, the ledger row's completion. */
+async function close<F extends FeatureName>(
+  services: Services,
   feature: F,
   prepared: Prepared,
-  asked: Asked<F>,
-  given: { output: unknown; confidence: number | null },
-  provenance: Provenance,
-  modelMs: number,
-): LedgerRow {
-  const answered = "answer" in asked ? asked.answer : null;
-  return {
-    id: provenance.request_id,
-    task_id: prepared.taskId,
-    feature,
-    prompt_input: prepared.promptInput,
-    output: given.output,
-    provider: provenance.provider,
-    model: provenance.model,
-    prompt_version: provenance.prompt_version,
-    confidence: given.confidence,
-    fallback_reason: provenance.fallback ?? null,
-    shortened: prepared.shortened,
-    input_tokens: answered?.inputTokens ?? null,
-    output_tokens: answered?.outputTokens ?? null,
-    latency_ms: provenance.latency_ms,
-    model_ms: modelMs,
-    details: answered?.details ?? {},
-  };
+  order: Chain,
+  outcome: Outcome<F>,
+  row: LedgerRow & { output: unknown },
+): Promise<void> {
+  const shadow = order.shadow ? await castShadow(services, feature, prepared, row) : null;
+  const alternative = await countAlternative(feature, prepared.promptInput, row.output);
+  await services.ledger.close({
+    ...row,
+    shadow,
+    cloud_model: outcome.paid?.model ?? null,
+    cloud_input_tokens: outcome.paid?.input ?? null,
+    cloud_output_tokens: outcome.paid?.output ?? null,
+    alternative_input_tokens: alternative.input,
+    alternative_output_tokens: alternative.output,
+  });
 }
 
-async function record(database: Database, caller: Promise<Caller>, row: LedgerRow): Promise<void> {
-  const { userId, orgId } = await caller;
-  await database.record({ ...row, user_id: userId, org_id: orgId });
+/** The private model's answer that nobody sees, and whether its risk level is the one that was given. */
+async function castShadow<F extends FeatureName>(
+  services: Services,
+  feature: F,
+  prepared: Prepared,
+  row: LedgerRow & { output: unknown },
+): Promise<unknown> {
+  const began = performance.now();
+  const asked = await services.askInference(feature, prepared.promptInput, row.id, services.deadlineMs);
+  const ms = Math.round(performance.now() - began);
+  if ("cause" in asked) return { cause: asked.cause, ms };
+  const { output, confidence, model } = asked.answer;
+  const [said, shown] = [level(output), level(row.output)];
+  return { cause: null, ms, output, confidence, model, ...(said && shown ? { agrees: said === shown } : {}) };
 }
 
-/** The caller's organisation; when it cannot be had, the default policy holds, and the answer goes on. */
-async function callerOf(database: Database, userId: string): Promise<Caller> {
+function level(output: unknown): unknown {
+  return typeof output === "object" && output !== null && "risk_level" in output ? output.risk_level : null;
+}
+
+/** The caller's policy; when it cannot be had, the private one holds, and the answer goes on. */
+async function look(
+  database: Database,
+  userId: string,
+  feature: FeatureName,
+  similarTo: Parameters<Database["context"]>[2],
+): Promise<Context> {
   try {
-    return await database.findCaller(userId);
+    return await database.context(userId, feature, similarTo);
   } catch (error) {
     console.error(error instanceof Error ? error.message : String(error));
-    return { userId, orgId: null };
+    return PRIVATE;
   }
+}
+
+/** By caller, where the last request went to a healthy private model first: who stood behind it. */
+type LastChains = Map<string, ModelProvider[]>;
+const MOST_REMEMBERED = 10_000;
+
+function remember(last: LastChains, userId: string, { ask, skipped }: Chain): void {
+  if (last.size >= MOST_REMEMBERED) last.clear();
+  if (ask[0] === "slm" && skipped.length === 0) last.set(userId, ask.slice(1));
+  else last.delete(userId);
 }

@@ -1,99 +1,24 @@
-/** The doors as the app meets them: real requests, a real HTTP server in the inference service's place. */
+/** The doors as the app meets them: what comes in, what goes out, and what the ledger keeps. */
 import assert from "node:assert/strict";
-import { inferenceClient } from "./ask_inference.ts";
-import type { LedgerRow } from "./database.ts";
-import { planDoor } from "./plan_door.ts";
+import { PRIVATE } from "./database.ts";
 import { riskDoor } from "./risk_door.ts";
-import { serveFeature, type Services } from "./serve_feature.ts";
+import { serveFeature } from "./serve_feature.ts";
 import { Unauthorized } from "./unauthorized.ts";
 import { isOutput } from "./validate_output.ts";
-
-const USER = "3f0e8a52-7e0a-4d34-9d52-0f4c3b1d8a11";
-const ORG = "1b6c7f0a-32f4-4e0c-b5a2-9a0e5f1d2c33";
-const TASK = "8a0f2c1e-5d7b-4a58-9d55-0c6a3e6b7f10";
-const RISK = {
-  risk_level: "medium",
-  reasons: ["Half of the time is used."],
-  recommended_actions: ["Finish the next open step."],
-};
-const PLAN = {
-  suggested_plan: [{ phase: "build_guidance", title: "Build the page", duration: 4, risk: "low" }],
-  overall_risks: ["The design may still change."],
-  assumptions: [],
-};
-const predicted = (output: unknown, confidence: unknown = 87) => ({
-  output,
-  confidence,
-  details: { p_low: 0.1 },
-  model: { name: "small-1" },
-  prompt_version: "risk-1/tag",
-  usage: { prompt_tokens: 100, output_tokens: 60 },
-  timings: { queue_ms: 0, prefill_ms: 1, decode_ms: 2 },
-});
-const RISK_BODY = {
-  metrics: { task_id: TASK, allocated_hours: 8, progress_ratio: 0.5, risk_level: "low" },
-  taskTitle: "UI",
-  employeeContext: { full_name: "Asha Rao", role: "employee", milestone_triggered: "50_percent" },
-};
-const PLAN_BODY = { title: "UI", description: "Build it", skills: ["React"], taskType: "General" };
-
-type Inference = (request: Request) => Response | Promise<Response>;
-type World = {
-  risk: Caller;
-  plan: Caller;
-  rows: LedgerRow[];
-  asked: { path: string; body: string }[];
-  settle(): Promise<void>;
-};
-type Caller = (request: Partial<RequestInit> & { json?: unknown }) => Promise<Response>;
-
-/** Runs a story with both doors before a stand-in for the inference service that answers as told. */
-async function world(
-  answer: Inference | null,
-  story: (world: World) => Promise<void>,
-  overrides: {
-    database?: Partial<Services["database"]>;
-    authenticate?: Services["authenticate"];
-    deadlineMs?: number;
-  } = {},
-): Promise<void> {
-  const asked: { path: string; body: string }[] = [];
-  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
-    asked.push({ path: new URL(request.url).pathname, body: await request.text() });
-    return await answer!(request);
-  });
-  const url = `http://127.0.0.1:${server.addr.port}`;
-  if (answer === null) await server.shutdown();
-  const [rows, work]: [LedgerRow[], Promise<unknown>[]] = [[], []];
-  const services: Services = {
-    authenticate: overrides.authenticate ?? (() => Promise.resolve(USER)),
-    database: {
-      findCaller: () => Promise.resolve({ userId: USER, orgId: ORG }),
-      similarTasks: () => Promise.resolve([]),
-      record: (row) => Promise.resolve(void rows.push(row)),
-      ...overrides.database,
-    },
-    askInference: inferenceClient(url, "token", overrides.deadlineMs ?? 2000),
-    background: (done) => void work.push(done.catch(() => {})),
-  };
-  const call = (door: (request: Request) => Promise<Response>): Caller => ({ json, ...init }) =>
-    door(
-      new Request("http://edge/", {
-        method: "POST",
-        headers: { "content-type": "application/json", authorization: "Bearer token" },
-        ...(json === undefined ? {} : { body: JSON.stringify(json) }),
-        ...init,
-      }),
-    );
-  const doors = { risk: serveFeature(riskDoor, () => services), plan: serveFeature(planDoor, () => services) };
-  const settle = async () => void await Promise.all(work);
-  try {
-    await story({ risk: call(doors.risk), plan: call(doors.plan), rows, asked, settle });
-    await settle();
-  } finally {
-    if (answer !== null) await server.shutdown();
-  }
-}
+import {
+  type Call,
+  late,
+  ORG,
+  PLAN,
+  PLAN_BODY,
+  predicted,
+  RISK,
+  RISK_BODY,
+  type Server,
+  TASK,
+  USER,
+  world,
+} from "./world.ts";
 
 function assertCors(response: Response): void {
   assert.equal(response.headers.get("access-control-allow-origin"), "*");
@@ -147,22 +72,17 @@ Deno.test("a plan answer has the contract's keys and provenance inside ai_metada
     assert.equal(ai_metadata.request_id, rows[0]!.id);
   }));
 
-const late = async (request: Request) => {
-  await new Promise((done) => {
-    const timer = setTimeout(done, 5000);
-    request.signal.addEventListener("abort", () => (clearTimeout(timer), done(undefined)));
-  });
-  return Response.json({});
-};
 const error = (status: number, code: string) => () => Response.json({ error: { code, message: "m" } }, { status });
-const CAUSES: [string, Inference | null, string][] = [
+const CAUSES: [string, Server | null, string][] = [
   ["is dead", null, "unreachable"],
   ["is too slow", late, "timeout"],
   ["is overloaded", error(503, "overloaded"), "overloaded"],
   ["ran out of time itself", error(504, "timeout"), "timeout"],
   ["rejected its own answer", error(502, "rejected"), "rejected"],
   ["cut its answer", error(502, "truncated"), "schema"],
-  ["refuses our token", error(401, "unauthorized"), "refused"],
+  ["refuses our token", error(401, "unauthorized"), "misconfigured"],
+  ["cannot be found at its address", error(404, "not_found"), "misconfigured"],
+  ["finds the input too long", error(413, "prompt_too_long"), "refused"],
   ["has a fault", error(500, "internal"), "failed"],
   ["answers with a page", () => new Response("<html>"), "invalid_json"],
   ["answers with half a JSON", () => new Response('{"output":{'), "invalid_json"],
@@ -190,10 +110,10 @@ for (const [fault, inference, cause] of CAUSES) {
         ["risk", "rules", cause],
         ["plan", "none", cause],
       ]);
-    }, { deadlineMs: 300 }));
+    }, { deadlineMs: 600 }));
 }
 
-const BAD: [string, Parameters<Caller>[0], string][] = [
+const BAD: [string, Parameters<Call>[0], string][] = [
   ["another method", { method: "PUT", body: "{}" }, "Cannot answer PUT: send POST"],
   [
     "no JSON type",
@@ -242,28 +162,23 @@ Deno.test("a database that is down never fails an answer", () => {
       assert.equal((await (await risk({ json: RISK_BODY })).json())._meta.provider, "slm");
       assert.equal((await (await plan({ json: PLAN_BODY })).json()).ai_metadata.provider, "slm");
     },
-    { database: { findCaller: down, similarTasks: down, record: down } },
+    { database: { context: down, names: down, claimProbe: down, report: down, open: down, close: down } },
   );
 });
 
-Deno.test("similar tasks are looked up for the signed-in user, whatever the body says", async () => {
-  const seen: string[] = [];
-  const similarTasks = (
-    userId: string,
-  ) => (seen.push(userId), Promise.resolve([{ title: "Old", steps: ["Do it well"] }]));
-  await world(() => Response.json(predicted(PLAN)), async ({ plan, asked }) => {
+Deno.test("the signed-in user's context is looked up, whatever the body says", async () => {
+  const seen: unknown[] = [];
+  const similar = [{ title: "Old", steps: ["Do it well"] }];
+  await world(() => Response.json(predicted(PLAN)), async ({ plan, asked, rows, settle }) => {
     await plan({ json: { ...PLAN_BODY, org_id: "another", user_id: "another" } });
-    assert.deepEqual(JSON.parse(asked[0]!.body).similar, [{ title: "Old", steps: ["Do it well"] }]);
-  }, { database: { similarTasks } });
-  assert.deepEqual(seen, [USER]);
-});
-
-Deno.test("a user without an organisation gets an answer, and a ledger row without one", () =>
-  world(() => Response.json(predicted(PLAN)), async ({ plan, rows, settle }) => {
-    await plan({ json: PLAN_BODY });
+    assert.deepEqual(JSON.parse(asked[0]!.body).similar, similar);
     await settle();
-    assert.equal(rows[0]!.org_id, null);
-  }, { database: { findCaller: () => Promise.resolve({ userId: USER, orgId: null }) } }));
+    assert.deepEqual([rows[0]!.user_id, rows[0]!.org_id], [USER, null]);
+  }, {
+    database: { context: (...about) => (seen.push(about), Promise.resolve({ ...PRIVATE, similar })) },
+  });
+  assert.deepEqual(seen, [[USER, "plan", { title: "UI", description: "Build it", skills: ["React"] }]]);
+});
 
 Deno.test("what was shortened stands in the ledger", () =>
   world(() => Response.json(predicted(PLAN)), async ({ plan, rows, settle }) => {

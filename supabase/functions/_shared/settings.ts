@@ -2,11 +2,12 @@
 export type Settings = {
   supabaseUrl: string;
   secretKey: string;
+  /** Empty when it is not set or is no URL: the private model is then passed over, and the rules still answer. */
   inferenceUrl: string;
   inferenceToken: string;
   /** HS256 secret of a project that has not moved to signing keys; without it only the project's JWKS counts. */
   legacyJwtSecret: string | undefined;
-  /** Longest time that the private model may take, in milliseconds; far below the platform's 150 s. */
+  /** Longest time that an answer may take, whoever gives it, in milliseconds; far below the platform's 150 s. */
   deadlineMs: number;
 };
 
@@ -21,19 +22,24 @@ export function readSettings(get: (name: string) => string | undefined): Setting
   const settings = {
     supabaseUrl: required("SUPABASE_URL"),
     secretKey: secretKey(get) ?? (faults.push("SUPABASE_SECRET_KEYS and SUPABASE_SERVICE_ROLE_KEY are not set"), ""),
-    inferenceUrl: required("INFERENCE_URL"),
-    inferenceToken: required("INFERENCE_TOKEN"),
+    inferenceUrl: inferenceUrl(get),
+    inferenceToken: get("INFERENCE_TOKEN") ?? "",
     legacyJwtSecret: get("LEGACY_JWT_SECRET") || undefined,
-    deadlineMs: Number(get("INFERENCE_DEADLINE_MS") || 20_000),
+    deadlineMs: Number(get("ANSWER_DEADLINE_MS") || 20_000),
   };
-  if (!(settings.deadlineMs >= 100 && settings.deadlineMs <= 120_000)) {
-    faults.push("INFERENCE_DEADLINE_MS is not a number from 100 to 120000");
+  if (!(Number.isInteger(settings.deadlineMs) && settings.deadlineMs >= 1_000 && settings.deadlineMs <= 120_000)) {
+    faults.push("ANSWER_DEADLINE_MS is not a whole number from 1000 to 120000");
   }
-  for (const [name, url] of [["SUPABASE_URL", settings.supabaseUrl], ["INFERENCE_URL", settings.inferenceUrl]]) {
-    if (url && !URL.canParse(url)) faults.push(`${name} is not a URL`);
-  }
+  if (settings.supabaseUrl && !URL.canParse(settings.supabaseUrl)) faults.push("SUPABASE_URL is not a URL");
   if (faults.length > 0) throw new Error(`Cannot use the settings: ${faults.join("; ")}`);
   return settings;
+}
+
+function inferenceUrl(get: (name: string) => string | undefined): string {
+  const url = get("INFERENCE_URL") ?? "";
+  if (URL.canParse(url) && get("INFERENCE_TOKEN")) return url;
+  console.error("The private model cannot be asked: set INFERENCE_URL and INFERENCE_TOKEN");
+  return "";
 }
 
 /** Hosted projects hand the new keys over as a JSON object by name, the old one as it is. */

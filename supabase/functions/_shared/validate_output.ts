@@ -1,4 +1,5 @@
 import { Validator } from "@cfworker/json-schema";
+import { isUnclean } from "./clean_text.ts";
 import { type FeatureName, features, type PlanOutput, type RiskOutput } from "./features.gen.ts";
 
 export type Outputs = { risk: RiskOutput; plan: PlanOutput };
@@ -10,5 +11,10 @@ const validators = {
 
 /** Whether a value is an output of the feature: the service has checked it too, and the edge believes nobody. */
 export function isOutput<F extends FeatureName>(feature: F, value: unknown): value is Outputs[F] {
-  return validators[feature].validate(value).valid;
+  return validators[feature].validate(value).valid && !texts(value).some(isUnclean);
+}
+
+function texts(value: unknown): string[] {
+  if (typeof value === "string") return [value];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(texts) : [];
 }

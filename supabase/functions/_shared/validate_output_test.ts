@@ -27,6 +27,8 @@ const NO_RISK: [string, unknown][] = [
   ["an endless sentence", { ...RISK, reasons: ["x".repeat(161)] }],
   ["a missing key", { risk_level: "low", reasons: [text] }],
   ["a key too many", { ...RISK, delay_hours: 3 }],
+  ["a NUL that the model spelt out", { ...RISK, reasons: ["Half of the time\u0000 is used."] }],
+  ["half a character", { ...RISK, reasons: ["Half of the time is used \ud83d."] }],
   ["null", null],
 ];
 const NO_PLAN: [string, unknown][] = [

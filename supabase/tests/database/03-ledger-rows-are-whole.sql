@@ -6,7 +6,7 @@ create function pg_temp.put(p_changes jsonb) returns void language sql as $$
   insert into public.slm_requests
   select * from jsonb_populate_record(null::public.slm_requests, jsonb_build_object(
     'id', gen_random_uuid(), 'created_at', now(), 'user_id', gen_random_uuid(), 'feature', 'risk', 'prompt_input', '{}'::jsonb, 'output', '{}'::jsonb,
-    'provider', 'slm', 'model', 'm', 'prompt_version', 'risk-1/tag', 'latency_ms', 5, 'shortened', '[]'::jsonb, 'details', '{}'::jsonb
+    'provider', 'slm', 'model', 'm', 'prompt_version', 'risk-1/tag', 'latency_ms', 5, 'shortened', '[]'::jsonb, 'details', '{}'::jsonb, 'status', 'closed', 'attempts', '[]'::jsonb, 'scrubbed', '{}'::jsonb, 'cost_usd', 0
   ) || p_changes)
 $$;
 

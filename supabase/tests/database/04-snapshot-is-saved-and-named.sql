@@ -1,6 +1,6 @@
 -- The frontend's call works with the latest metrics, and the snapshot says who really made it.
 begin;
-select plan(13);
+select plan(14);
 
 insert into public.orgs (id, name) values ('00000000-0000-4000-8000-00000000000a', 'A');
 insert into public.tasks (id, title, org_id, allocated_hours, assigned_by)
@@ -48,6 +48,13 @@ select is((pg_temp.save(1, 0.5, null)).model_used, 'gpt-4o-mini', 'no answer at 
 select lives_ok($$select public.rpc_insert_task_risk_snapshot('00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-000000000001', 1, 1, 2, 0.5, 2, 0, 'high', 80, '{a}', '{b}', 'gpt-4o-mini', '{"_meta": {"model": "small-1"}}')$$,
   'the app''s own call with 14 arguments works as before');
 select is((select count(*) from public.notifications where type = 'ai_risk_alert'), 1::bigint, 'and still alerts the manager of a high risk');
+
+insert into public.profiles (id, org_id) values ('00000000-0000-4000-8000-0000000000aa', '00000000-0000-4000-8000-00000000000a');
+insert into public.tasks (id, title, assigned_to) values ('00000000-0000-4000-8000-000000000003', 'Without an organisation', '00000000-0000-4000-8000-0000000000aa');
+select lives_ok($$select public.rpc_insert_task_risk_snapshot(
+  p_org_id => null::uuid, p_task_id => '00000000-0000-4000-8000-000000000003', p_elapsed_hours => 1, p_steps_completed => 1, p_total_steps => 2,
+  p_progress_ratio => 0.5, p_predicted_delay_hours => 0, p_risk_level => 'low', p_confidence => 80, p_reasons => '{a}', p_actions => '{b}', p_model => 'm', p_raw_response => '{}')$$,
+  'a task without an organisation keeps its snapshot: the person it is assigned to has one (trap T18)');
 
 select * from finish();
 rollback;

@@ -1,0 +1,113 @@
+import type { AskCloud, Paid } from "./ask_cloud.ts";
+import type { Answered, Asked } from "./ask_inference.ts";
+import type { Context, Database } from "./database.ts";
+import type { FeatureName } from "./features.gen.ts";
+import { type Cause, type Chain, isFinal, isOutage, type ModelProvider, timeFor } from "./policy.ts";
+import { type Counts, scrub } from "./scrub.ts";
+
+/** One provider's turn: what became of it (null: it answered) and how long it took. */
+export type Attempt = { provider: ModelProvider; cause: Cause | null; ms: number };
+
+export type Outcome<F extends FeatureName> = {
+  /** The answer and who gave it; null when every model failed. */
+  given: { provider: ModelProvider; answer: Answered<F> } | null;
+  attempts: Attempt[];
+  /** What the cloud is owed, whether its answer was used or not; null when it was not asked. */
+  paid: Paid & { model: string } | null;
+  scrubbed: Counts;
+};
+
+/** What the chain stands on. */
+export type Providers<F extends FeatureName> = {
+  database: Pick<Database, "names" | "claimProbe" | "report">;
+  askSlm: (timeMs: number) => Promise<Asked<F>>;
+  askCloud: AskCloud;
+  background: (work: Promise<unknown>) => void;
+};
+
+/**
+ * Asks each provider of the chain in turn until one answers, within one deadline. Knows nothing of why the chain is as
+ * it is, nor of what the caller gets.
+ */
+export async function runChain<F extends FeatureName>(
+  { ask, skipped }: Chain,
+  context: Context,
+  request: { feature: F; promptInput: unknown; deadline: number },
+  providers: Providers<F>,
+): Promise<Outcome<F>> {
+  const attempts: Attempt[] = skipped.map(({ provider, cause }) => ({ provider, cause, ms: 0 }));
+  let paid: Outcome<F>["paid"] = null;
+  let scrubbed: Counts = {};
+  let unsure: Answered<F> | null = null;
+  for (const [i, provider] of ask.entries()) {
+    const began = performance.now();
+    const turn = await takeTurn(provider, ask.slice(i + 1));
+    const cause = "cause" in turn ? turn.cause : null;
+    attempts.push({ provider, cause, ms: Math.round(performance.now() - began) });
+    if ("answer" in turn) return { given: { provider, answer: turn.answer }, attempts, paid, scrubbed };
+    if (isFinal(provider, turn.cause)) break;
+  }
+  // An answer that the model was not sure of is still better than none.
+  return { given: unsure && { provider: "slm", answer: unsure }, attempts, paid, scrubbed };
+
+  async function takeTurn(
+    provider: ModelProvider,
+    behind: ModelProvider[],
+  ): Promise<Asked<F>> {
+    const timeMs = timeFor(provider, behind, request.deadline - performance.now());
+    if (timeMs === null) return { cause: "no_time" };
+    const breaker = provider === "slm" ? "slm" : `cloud:${context.cloud!.name}`;
+    const state = provider === "slm" ? context.slmBreaker : context.cloud!.breaker;
+    if (state === "due" && !await mayProbe(breaker)) return { cause: "breaker_open" };
+    const asked = provider === "slm" ? await askSlm(timeMs) : await askCloud(timeMs);
+    const cause = "cause" in asked ? asked.cause : null;
+    const outage = cause !== null && isOutage(cause);
+    if (outage || state !== "closed") report(breaker, outage ? cause : null);
+    return asked;
+  }
+
+  async function askSlm(timeMs: number): Promise<Asked<F>> {
+    const asked = await providers.askSlm(timeMs);
+    if ("answer" in asked && asked.answer.confidence < context.minConfidence) {
+      unsure = asked.answer;
+      return { cause: "low_confidence" };
+    }
+    return asked;
+  }
+
+  async function askCloud(timeMs: number): Promise<Asked<F>> {
+    const began = performance.now();
+    let names: string[];
+    try {
+      names = context.orgId === null ? [] : await providers.database.names(context.orgId);
+    } catch (error) {
+      // Without the names to take out, nothing may leave.
+      console.error(error instanceof Error ? error.message : String(error));
+      return { cause: "failed" };
+    }
+    const clean = scrub(request.promptInput, names);
+    scrubbed = clean.counts;
+    const asked = await providers.askCloud(
+      context.cloud!,
+      request.feature,
+      clean.value,
+      Math.max(1, timeMs - Math.ceil(performance.now() - began)),
+    );
+    paid = { ...asked.paid, model: context.cloud!.model };
+    return "answer" in asked
+      ? { answer: { ...asked.answer, output: clean.restore(asked.answer.output) } }
+      : { cause: asked.cause };
+  }
+
+  async function mayProbe(breaker: string): Promise<boolean> {
+    try {
+      return await providers.database.claimProbe(breaker);
+    } catch {
+      return false;
+    }
+  }
+
+  function report(breaker: string, cause: Cause | null): void {
+    providers.background(providers.database.report(breaker, cause));
+  }
+}

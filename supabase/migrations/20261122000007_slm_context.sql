@@ -1,0 +1,75 @@
+-- All that the edge must know before it answers, in one round trip.
+
+set lock_timeout = '5s';
+set statement_timeout = '60s';
+
+create or replace function public.slm_context(p_user_id uuid, p_feature text, p_title text default null, p_skills text[] default '{}', p_similar integer default 0)
+returns jsonb
+language plpgsql stable
+security invoker
+set search_path = ''
+as $$
+declare
+  caller record;
+  rollout public.slm_rollouts;
+  settings public.slm_org_settings;
+  provider public.slm_providers;
+  bucket integer;
+  may_cloud boolean;
+begin
+  select profile.org_id, profile.role into caller from public.profiles as profile where profile.id = p_user_id;
+  select * into settings from public.slm_org_settings as candidate
+  where candidate.org_id = caller.org_id or candidate.org_id is null
+  order by candidate.org_id nulls last limit 1;
+  select * into rollout from public.slm_rollouts where feature = p_feature;
+  bucket := public.slm_bucket(caller.org_id, p_user_id, p_feature);
+  may_cloud := coalesce(settings.allow_cloud, false);
+  if may_cloud then
+    select * into provider from public.slm_providers as candidate
+    where candidate.is_enabled and candidate.starts_on <= (now() at time zone 'utc')::date
+      and (candidate.ends_on is null or candidate.ends_on > (now() at time zone 'utc')::date)
+    order by candidate.rank, candidate.name limit 1;
+  end if;
+  return jsonb_build_object(
+    'org_id', caller.org_id,
+    'role', caller.role,
+    'allow_cloud', may_cloud,
+    'stage', rollout.stage,
+    'in_share', bucket < rollout.share,
+    'min_confidence', rollout.min_confidence,
+    'slm_breaker', public.slm_breaker_state('slm'),
+    'cloud', case when provider.name is not null then jsonb_build_object(
+      'name', provider.name, 'api', provider.api, 'endpoint', provider.endpoint, 'api_version', provider.api_version,
+      'model', provider.model, 'key_name', provider.key_name,
+      'breaker', public.slm_breaker_state('cloud:' || provider.name),
+      'usd_left', least(
+        settings.daily_cloud_usd - public.slm_cloud_usd_today(caller.org_id),
+        (select operator.daily_cloud_usd from public.slm_operator_settings as operator) - public.slm_cloud_usd_today(null)
+      )
+    ) end,
+    'similar', case when p_similar > 0 then (
+      select coalesce(jsonb_agg(jsonb_build_object('title', found.title, 'steps', found.steps)), '[]')
+      from public.slm_similar_tasks(p_user_id, p_title, p_skills, p_similar) as found
+    ) else '[]'::jsonb end
+  );
+end;
+$$;
+
+comment on function public.slm_context is
+'The caller''s organisation and policy, the rollout, the breakers, the cloud model of the day with what may still be spent, and similar tasks: one round trip before an answer.';
+
+create or replace function public.slm_names(p_org_id uuid)
+returns setof text
+language sql stable
+security invoker
+set search_path = ''
+as $$
+  select distinct btrim(profile.full_name) from public.profiles as profile
+  where profile.org_id = p_org_id and length(btrim(profile.full_name)) >= 2
+  limit 10000;
+$$;
+
+comment on function public.slm_names is 'Full names of an organisation''s people: taken out of a text before it may leave.';
+
+revoke execute on function public.slm_context, public.slm_names from public, anon, authenticated;
+grant execute on function public.slm_context, public.slm_names to service_role;
