@@ -1,9 +1,10 @@
 """Owns the trainer's command line: arguments in, tables and exit codes out. 0 done, 1 failed, 2 usage."""
 
 import argparse
+import getpass
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,10 +18,13 @@ from inference.predict import Predictor
 from inference.settings import Settings
 from shared_schemas.example import Example
 from shared_schemas.features import FEATURES
+from trainer import rollout
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.finetune import REPOSITORY
 from trainer.starter import CONTEXT_TOKENS, StarterOptions, make_data, read_examples, run_starter
+from trainer.status import read_status, show_status
+from trainer.supabase_client import open_project
 
 EXAMPLES = """\
 examples:
@@ -28,6 +32,10 @@ examples:
   python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
   python -m trainer evaluate                              the starter adapter on its held-out examples
   python -m trainer evaluate --adapter none --limit 40    the untuned base, told by instructions
+  python -m trainer status                                stages, local share, fallbacks, savings, breakers, warnings
+  python -m trainer rollout show
+  python -m trainer rollout set risk shadow --reason "first look"
+  python -m trainer rollout guard                         promote or roll back, once; for cron
 """
 WORK = REPOSITORY / ".stack" / "starter"
 
@@ -63,7 +71,41 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--limit", type=_natural, default=defaults.held_out, help="examples of each feature (default: %(default)s)")
     judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
     judge.set_defaults(run=_evaluate)
+
+    look = commands.add_parser("status", help="the operator's view of a running project")
+    look.add_argument("--days", type=_natural, default=7, help="days to look back (default: %(default)s)")
+    look.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    look.set_defaults(run=_status)
+
+    _add_rollout(commands)
     return parser
+
+
+def _add_rollout(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("rollout", help="look at a rollout, or move it")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    helps = {
+        "show": "stages and their latest events",
+        "guard": "run the guard of every feature once",
+        "advance": "one stage on",
+        "rollback": "one stage back",
+        "set": "straight to a stage",
+        "pin": "the guard may not promote any more",
+        "unpin": "it may again",
+        "pause": "the guard does nothing",
+        "resume": "it works again",
+    }
+    for action, text in helps.items():
+        one = actions.add_parser(action, help=text)
+        if action not in {"show", "guard"}:
+            one.add_argument("feature", help="risk or plan")
+        if action == "set":
+            one.add_argument("stage", help="off, shadow, canary-1, canary-10, canary-50 or full")
+        if action in {"advance", "rollback", "set"}:
+            one.add_argument("--reason", default="", help="why; it is written down")
+            one.add_argument("--by", default=getpass.getuser(), help="who; it is written down (default: %(default)s)")
+        one.add_argument("--json", action="store_true", help="print JSON instead of a line")
+        one.set_defaults(run=_rollout, action=action)
 
 
 def _natural(text: str) -> int:
@@ -92,6 +134,41 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(json.dumps({"model": files.version.model_dump(), "held_out": verdict}, indent=2))
     else:
         _print_verdict(_name(files), verdict)
+
+
+def _status(options: argparse.Namespace) -> None:
+    status = read_status(open_project(), days=options.days)
+    if options.json:
+        print(json.dumps(status, indent=2))
+    else:
+        Console().print(show_status(status))
+
+
+def _rollout(options: argparse.Namespace) -> None:
+    project = open_project()
+    words = {key: value for key, value in vars(options).items() if key in {"by", "reason"}}
+    actions: dict[str, Callable[[], Any]] = {
+        "show": lambda: rollout.show(project),
+        "guard": lambda: rollout.guard(project),
+        "advance": lambda: rollout.advance(project, options.feature, **words),
+        "rollback": lambda: rollout.rollback(project, options.feature, **words),
+        "set": lambda: rollout.set_stage(project, options.feature, options.stage, **words),
+        "pin": lambda: rollout.pin(project, options.feature, pinned=True),
+        "unpin": lambda: rollout.pin(project, options.feature, pinned=False),
+        "pause": lambda: rollout.pause(project, options.feature, paused=True),
+        "resume": lambda: rollout.pause(project, options.feature, paused=False),
+    }
+    result = actions[options.action]()
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    for row in result if isinstance(result, list) else [result]:
+        state = ", paused" if row.get("is_paused") else ", pinned" if row.get("is_pinned") else ""
+        did = f"{row['action']}, " if "action" in row else ""
+        print(f"{row['feature']}: {rollout.name(row['stage'], row['share'])}{state} ({did}{row['reason']})")
+        for event in row.get("events", []):
+            change = f"{rollout.name(event['from_stage'], event['from_share'])} → {rollout.name(event['to_stage'], event['to_share'])}"
+            print(f"    {event['at'][:16]} {change}, by {event['by']}: {event['reason']}")
 
 
 def check_same_held_out(adapter: Path) -> None:

@@ -3,7 +3,9 @@
 TrainerError                 said in one line; the command ends with exit 1
  ├─ MissingEnvironment       Axolotl's environment or the converter is not there
  ├─ StageFailed              a stage's process ended badly
- └─ ParityFailed             what llama.cpp reads is not what was trained
+ ├─ ParityFailed             what llama.cpp reads is not what was trained
+ ├─ ProjectUnreachable       the Supabase project cannot be reached, or refuses
+ └─ WrongRollout             there is no such feature or stage
 """
 
 
@@ -21,3 +23,11 @@ class StageFailed(TrainerError):
 
 class ParityFailed(TrainerError):
     """The exported model does not see the tokens that it was trained on."""
+
+
+class ProjectUnreachable(TrainerError):
+    """The Supabase project cannot be reached, or it refuses; the text says what was tried."""
+
+
+class WrongRollout(TrainerError):
+    """There is no such feature or stage; the text names those that there are."""

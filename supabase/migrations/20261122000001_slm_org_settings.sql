@@ -22,6 +22,7 @@ comment on column public.slm_org_settings.daily_cloud_usd is 'The most that one 
 
 alter table public.slm_org_settings enable row level security;
 revoke all on public.slm_org_settings from public, anon, authenticated;
+revoke all on sequence public.slm_org_settings_id_seq from public, anon, authenticated;
 grant select, insert, update, delete on public.slm_org_settings to service_role;
 
 insert into public.slm_org_settings (org_id) values (null) on conflict do nothing;

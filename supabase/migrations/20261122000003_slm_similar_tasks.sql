@@ -7,11 +7,13 @@ set statement_timeout = '60s';
 
 create or replace function public.slm_similar_tasks(p_user_id uuid, p_title text, p_skills text[], p_limit integer default 2)
 returns table (title text, steps text[])
-language sql stable
+language plpgsql stable
 security invoker
 set search_path = ''
 as $$
-  select task.title,
+#variable_conflict use_column
+begin
+  return query select task.title,
     array_agg(step.step_title order by
       array_position(array['requirement_refiner', 'design_guidance', 'build_guidance', 'acceptance_criteria', 'deployment'], step.stage_id) nulls last,
       step.order_index, step.created_at)
@@ -24,6 +26,7 @@ as $$
   group by task.id
   order by task.created_at desc, task.id
   limit least(greatest(p_limit, 0), 10);
+end;
 $$;
 
 comment on function public.slm_similar_tasks is

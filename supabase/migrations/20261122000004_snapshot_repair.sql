@@ -69,7 +69,7 @@ $$;
 
 comment on function public.slm_snapshot_provenance is 'Sets model_used from the answer''s own _meta.model, where there is one.';
 
-revoke execute on function public.slm_snapshot_provenance from public, anon, authenticated;
+revoke execute on function public.slm_snapshot_provenance from public, anon, authenticated, service_role;
 
 create or replace trigger slm_snapshot_provenance before insert on public.task_risk_snapshots
 for each row execute function public.slm_snapshot_provenance();

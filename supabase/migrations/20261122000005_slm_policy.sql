@@ -90,6 +90,7 @@ create table if not exists public.slm_breakers (
   failures integer not null default 0,
   open_until timestamptz,
   is_probing boolean not null default false,
+  failed_probes integer not null default 0,
   last_cause text,
   updated_at timestamptz not null default now()
 );
@@ -101,36 +102,24 @@ language sql
 security invoker
 set search_path = ''
 as $$
-  -- 3 failures in a row open the breaker for 10 s, each failed probe for twice as long as before, up to 5 minutes.
+  -- 3 failures in a row open the breaker for 10 s, each failed probe for twice as long as before, up to 160 s. Failures of
+  -- requests that were under way when it opened change nothing.
   insert into public.slm_breakers as breaker (provider, failures, last_cause)
   values (p_provider, case when p_cause is null then 0 else 1 end, p_cause)
   on conflict (provider) do update set
     failures = case when p_cause is null then 0 else breaker.failures + 1 end,
+    failed_probes = case when p_cause is null then 0 when breaker.is_probing then breaker.failed_probes + 1 else breaker.failed_probes end,
     open_until = case
       when p_cause is null then null
-      when breaker.failures + 1 >= 3 then greatest(
-        coalesce(breaker.open_until, '-infinity'),
-        clock_timestamp() + least(interval '10 seconds' * power(2, least(breaker.failures + 1 - 3, 5)), interval '5 minutes')
-      )
+      when breaker.is_probing then clock_timestamp() + interval '10 seconds' * power(2, least(breaker.failed_probes + 1, 4))
+      when breaker.open_until is null and breaker.failures + 1 >= 3 then clock_timestamp() + interval '10 seconds'
       else breaker.open_until
     end,
     is_probing = false,
     last_cause = coalesce(p_cause, breaker.last_cause),
-    updated_at = clock_timestamp()
-  where p_cause is not null or breaker.failures > 0 or breaker.is_probing;
+    updated_at = clock_timestamp();
 $$;
 comment on function public.slm_report is 'Tells a breaker how a provider did: null for well, else why not.';
-
-create or replace function public.slm_breaker_state(p_provider text)
-returns text
-language sql stable
-security invoker
-set search_path = ''
-as $$
-  select case when breaker.open_until is null then 'closed' when breaker.open_until > clock_timestamp() then 'open' else 'due' end
-  from (select 1) as one left join public.slm_breakers as breaker on breaker.provider = p_provider;
-$$;
-comment on function public.slm_breaker_state is 'closed: ask; open: do not ask; due: whoever wins slm_claim_probe asks.';
 
 create or replace function public.slm_claim_probe(p_provider text)
 returns boolean
@@ -146,19 +135,10 @@ end;
 $$;
 comment on function public.slm_claim_probe is 'True for exactly one caller when a breaker is due: that one asks the provider and reports. When it dies without a word, the next one may 30 s later.';
 
-create or replace function public.slm_bucket(p_org_id uuid, p_user_id uuid, p_feature text)
-returns integer
-language sql immutable
-security invoker
-set search_path = ''
-as $$
-  select (('x' || substr(md5(coalesce(p_org_id, p_user_id)::text || '/' || p_feature), 1, 8))::bit(32)::bigint % 100)::integer;
-$$;
-comment on function public.slm_bucket is 'Which hundredth of a rollout an organisation is in (a user, where there is none): always the same.';
-
 revoke all on
 public.slm_operator_settings, public.slm_providers, public.slm_prices, public.slm_rollouts, public.slm_rollout_events, public.slm_breakers
 from public, anon, authenticated;
+revoke all on sequence public.slm_rollout_events_id_seq from public, anon, authenticated;
 alter table public.slm_operator_settings enable row level security;
 alter table public.slm_providers enable row level security;
 alter table public.slm_prices enable row level security;
@@ -169,5 +149,5 @@ grant select, insert, update, delete on
 public.slm_operator_settings, public.slm_providers, public.slm_prices, public.slm_rollouts, public.slm_rollout_events, public.slm_breakers
 to service_role;
 
-revoke execute on function public.slm_report, public.slm_breaker_state, public.slm_claim_probe, public.slm_bucket from public, anon, authenticated;
-grant execute on function public.slm_report, public.slm_breaker_state, public.slm_claim_probe, public.slm_bucket to service_role;
+revoke execute on function public.slm_report, public.slm_claim_probe from public, anon, authenticated;
+grant execute on function public.slm_report, public.slm_claim_probe to service_role;

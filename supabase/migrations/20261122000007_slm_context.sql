@@ -5,43 +5,22 @@ set statement_timeout = '60s';
 
 create or replace function public.slm_context(p_user_id uuid, p_feature text, p_title text default null, p_skills text[] default '{}', p_similar integer default 0)
 returns jsonb
-language plpgsql stable
+language plpgsql stable -- plpgsql keeps its plan for the session; a nested sql function would be planned anew at each call
 security invoker
 set search_path = ''
 as $$
-declare
-  caller record;
-  rollout public.slm_rollouts;
-  settings public.slm_org_settings;
-  provider public.slm_providers;
-  bucket integer;
-  may_cloud boolean;
 begin
-  select profile.org_id, profile.role into caller from public.profiles as profile where profile.id = p_user_id;
-  select * into settings from public.slm_org_settings as candidate
-  where candidate.org_id = caller.org_id or candidate.org_id is null
-  order by candidate.org_id nulls last limit 1;
-  select * into rollout from public.slm_rollouts where feature = p_feature;
-  bucket := public.slm_bucket(caller.org_id, p_user_id, p_feature);
-  may_cloud := coalesce(settings.allow_cloud, false);
-  if may_cloud then
-    select * into provider from public.slm_providers as candidate
-    where candidate.is_enabled and candidate.starts_on <= (now() at time zone 'utc')::date
-      and (candidate.ends_on is null or candidate.ends_on > (now() at time zone 'utc')::date)
-    order by candidate.rank, candidate.name limit 1;
-  end if;
-  return jsonb_build_object(
+  return (select jsonb_build_object(
     'org_id', caller.org_id,
-    'role', caller.role,
-    'allow_cloud', may_cloud,
+    'allow_cloud', coalesce(settings.allow_cloud, false),
     'stage', rollout.stage,
-    'in_share', bucket < rollout.share,
+    'in_share', (('x' || substr(md5(coalesce(caller.org_id, p_user_id)::text || '/' || p_feature), 1, 8))::bit(32)::bigint % 100) < rollout.share,
     'min_confidence', rollout.min_confidence,
-    'slm_breaker', public.slm_breaker_state('slm'),
+    'slm_breaker', case when slm.open_until is null then 'closed' when slm.open_until > clock_timestamp() then 'open' else 'due' end,
     'cloud', case when provider.name is not null then jsonb_build_object(
       'name', provider.name, 'api', provider.api, 'endpoint', provider.endpoint, 'api_version', provider.api_version,
       'model', provider.model, 'key_name', provider.key_name,
-      'breaker', public.slm_breaker_state('cloud:' || provider.name),
+      'breaker', case when cloud.open_until is null then 'closed' when cloud.open_until > clock_timestamp() then 'open' else 'due' end,
       'usd_left', least(
         settings.daily_cloud_usd - public.slm_cloud_usd_today(caller.org_id),
         (select operator.daily_cloud_usd from public.slm_operator_settings as operator) - public.slm_cloud_usd_today(null)
@@ -51,12 +30,28 @@ begin
       select coalesce(jsonb_agg(jsonb_build_object('title', found.title, 'steps', found.steps)), '[]')
       from public.slm_similar_tasks(p_user_id, p_title, p_skills, p_similar) as found
     ) else '[]'::jsonb end
-  );
+  )
+  from public.slm_rollouts as rollout
+  left join public.profiles as caller on caller.id = p_user_id
+  left join lateral (
+    select candidate.allow_cloud, candidate.daily_cloud_usd from public.slm_org_settings as candidate
+    where candidate.org_id = caller.org_id or candidate.org_id is null
+    order by candidate.org_id nulls last limit 1
+  ) as settings on true
+  left join lateral (
+    select candidate.* from public.slm_providers as candidate
+    where settings.allow_cloud and candidate.is_enabled and candidate.starts_on <= (now() at time zone 'utc')::date
+      and (candidate.ends_on is null or candidate.ends_on > (now() at time zone 'utc')::date)
+    order by candidate.rank, candidate.name limit 1
+  ) as provider on true
+  left join public.slm_breakers as slm on slm.provider = 'slm'
+  left join public.slm_breakers as cloud on cloud.provider = 'cloud:' || provider.name
+  where rollout.feature = p_feature);
 end;
 $$;
 
 comment on function public.slm_context is
-'The caller''s organisation and policy, the rollout, the breakers, the cloud model of the day with what may still be spent, and similar tasks: one round trip before an answer.';
+'The caller''s organisation and policy, the rollout, the breakers, the cloud model of the day with what may still be spent, and similar tasks: one round trip before an answer. A breaker is closed (ask), open (do not) or due (whoever wins slm_claim_probe asks).';
 
 create or replace function public.slm_names(p_org_id uuid)
 returns setof text

@@ -46,7 +46,9 @@ export async function done<T>(asked: PromiseLike<{ data: T; error: unknown }>): 
 // deno-lint-ignore no-explicit-any
 export async function ledger(userId: string, count: number): Promise<any[]> {
   for (let tries = 0; tries < 100; tries++) {
-    const rows = await done(service.from("slm_requests").select("*").eq("user_id", userId).order("created_at"));
+    const rows = await done(
+      service.from("slm_requests").select("*").eq("user_id", userId).neq("status", "open").order("created_at"),
+    );
     if (rows.length >= count) return rows;
     await new Promise((next) => setTimeout(next, 100));
   }

@@ -69,6 +69,7 @@ async function answer<F extends FeatureName>(
   const askSlm = (promptInput: unknown, timeMs: number) => services.askInference(door.feature, promptInput, id, timeMs);
   // Asking the private model gives nothing away, so a caller who went there last time need not wait for the policy.
   const behind = wanted.similarTo === null ? last.get(userId) : undefined;
+  let asking = performance.now();
   const time = behind && timeFor("slm", behind, deadline - performance.now());
   const early = time ? askSlm(wanted.describe([]).promptInput, time) : null;
   const context = await look(services.database, userId, door.feature, wanted.similarTo);
@@ -76,7 +77,7 @@ async function answer<F extends FeatureName>(
   const order = chain(context, context.cloud !== null && services.hasKey(context.cloud.keyName));
   remember(last, userId, order);
 
-  const asking = performance.now();
+  if (!early) asking = performance.now();
   const started = {
     id,
     created_at: new Date(Date.now() - (asking - arrived)).toISOString(),
