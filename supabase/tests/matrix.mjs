@@ -6,7 +6,7 @@
  * node --test supabase/tests/matrix.mjs
  */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { appDatabase, migrate } from "./database.mjs";
 
 const ORG = { a: "00000000-0000-4000-8000-00000000000a", b: "00000000-0000-4000-8000-00000000000b" };
@@ -114,6 +114,7 @@ const PLANTED = {
 };
 
 const db = await migrate(await appDatabase());
+after(() => db.close());
 for (const [, id, org, role] of PEOPLE) {
   await db.exec(`insert into public.orgs (id, name) values ('${org}', 'O') on conflict do nothing; insert into public.profiles (id, org_id, role) values ('${id}', '${org}', '${role}')`);
 }
