@@ -19,6 +19,7 @@ declare
   seen double precision := 20;
   stock integer := coalesce(cardinality(p_stock), 0);
   used integer := least(200, stock / 2);
+  stocked integer;
   k integer;
   bad_in_block integer;
   theta_a double precision;
@@ -30,10 +31,12 @@ begin
     bad := bad + p_stock[i]::integer;
     seen := seen + 1;
   end loop;
-  for i in 1..least(coalesce(cardinality(p_candidate), 0), coalesce(cardinality(p_control), 0)) loop
-    k := 1 + least(from_stock, stock - used);
-    bad_in_block := p_control[i]::integer;
-    for j in used + 1..used + k - 1 loop
+  for i in 1..least(coalesce(cardinality(p_candidate), 0), cardinality(p_control)) loop
+    stocked := least(from_stock, stock - used);
+    k := stocked + (p_control is not null)::integer;
+    exit when k = 0;
+    bad_in_block := coalesce(p_control[i]::integer, 0);
+    for j in used + 1..used + stocked loop
       bad_in_block := bad_in_block + p_stock[j]::integer;
     end loop;
     theta_b := bad / seen;
@@ -49,13 +52,13 @@ begin
     most := greatest(most, ln(total));
     bad := bad + bad_in_block;
     seen := seen + k;
-    used := used + k - 1;
+    used := used + stocked;
   end loop;
   return exp(least(most, 600));
 end;
 $$;
 comment on function public.slm_evidence_worse is
-'Evidence (an e-value, its highest so far) that the candidate is bad more often than the control. True means bad, all in time order. Each candidate outcome is set against one control outcome of the same time and, while it lasts, five of the stock: control outcomes from before, of which the first 200 (half of a small stock) only teach the control''s rate. The two-sample e-variables of Turner, Ly and Gruenwald (2021), averaged over five sizes of the difference: where the candidate is no worse, it passes 1/alpha at any time with probability alpha at most (Ville).';
+'Evidence (an e-value, its highest so far) that the candidate is bad more often than the control. True means bad, all in time order. Each candidate outcome is set against one control outcome of the same time and, while it lasts, five of the stock (null for p_control: the stock alone): control outcomes from before, of which the first 200 (half of a small stock) only teach the control''s rate. The two-sample e-variables of Turner, Ly and Gruenwald (2021), averaged over five sizes of the difference: where the candidate is no worse, it passes 1/alpha at any time with probability alpha at most (Ville).';
 
 create or replace function public.slm_evidence_above(p_candidate boolean[], p_line double precision)
 returns double precision
@@ -191,6 +194,7 @@ set search_path = ''
 as $$
 declare
   alpha constant double precision := 0.05;
+  stages constant integer := 5;
   enough constant integer := 100;
   rollout public.slm_rollouts;
   setting record;
@@ -244,12 +248,13 @@ begin
       select least(avg(o.is_bad::integer) + setting.margin, 0.9) into line from unnest(stock) as o (is_bad);
     end if;
     -- Where no control runs beside it (all are private, or a metric that only the candidate has), the line stands in for one.
-    worse := case when rollout.stage = 'full' or setting.metric = 'disagrees'
-      then public.slm_evidence_above(candidate, line)
+    worse := case
+      when setting.metric = 'disagrees' then public.slm_evidence_above(candidate, line)
+      when rollout.stage = 'full' then (public.slm_evidence_above(candidate, line) + public.slm_evidence_worse(candidate, null, stock)) / 2
       else public.slm_evidence_worse(candidate, control, stock)
     end;
     better := public.slm_evidence_below(candidate, line);
-    if worse >= watched / alpha and alarm is null then
+    if worse >= watched * stages / alpha and alarm is null then
       alarm := format('%s: %s of %s bad, control %s of %s, evidence %s', setting.metric,
         (select count(*) from unnest(candidate) as o (is_bad) where o.is_bad), cardinality(candidate),
         (select count(*) from unnest(control) as o (is_bad) where o.is_bad), cardinality(control), round(worse::numeric));
@@ -286,7 +291,7 @@ begin
 end;
 $$;
 comment on function public.slm_guard is
-'Looks at a feature''s rollout once: rolls back when any metric is worse than the control (5 % false alarms over a whole stage, shared by the metrics), promotes when every metric is shown to stay under its line, else waits. Returns what it saw and did.';
+'Looks at a feature''s rollout once: rolls back when any metric is worse than the control (5 % false alarms at most over a whole rollout, shared by its metrics and stages), promotes when every metric is shown to stay under its line, else waits. Returns what it saw and did.';
 
 revoke execute on function
 public.slm_evidence_worse, public.slm_evidence_above, public.slm_evidence_below, public.slm_set_rollout, public.slm_next_stage, public.slm_guard

@@ -146,7 +146,7 @@ const CAUSE: Record<Fault, { slm: string; cloud: string }> = {
 };
 
 Deno.test("every fault on either side, under both policies: answers, ledger, and what reached the cloud", async (t) => {
-  const models = standIns(SLOW_MS);
+  const models = await standIns(SLOW_MS);
   const second = await edge(models);
   const before = await done(service.from("slm_providers").select("*"));
   await done(service.from("slm_providers").update({ endpoint: models.cloudUrl }).eq("model", "gpt-4o-mini").select());

@@ -1,4 +1,6 @@
 /** Stand-ins at the network's far side: an inference service and a cloud that fail as each request's title says. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 
 export type Fault =
   | "well"
@@ -60,9 +62,9 @@ export type StandIns = {
   stop(): Promise<void>;
 };
 
-export function standIns(slowMs: number): StandIns {
+export async function standIns(slowMs: number): Promise<StandIns> {
   const sent: string[] = [];
-  const inference = serve((request, body) => {
+  const inference = await serve((request, body) => {
     const feature = new URL(request.url).pathname.split("/").at(-1) === "risk" ? "risk" : "plan";
     const fault = /slm-(\w+)/.exec(body)?.[1] as Fault;
     const answer = (output: unknown, confidence = 90) => ({
@@ -79,7 +81,7 @@ export function standIns(slowMs: number): StandIns {
     if (fault === "unsure") return Response.json(answer(good, 5));
     return fail(fault, slowMs) ?? Response.json(answer(fault === "schema" ? { ...good, risk_level: "?" } : good));
   });
-  const cloud = serve((_request, body) => {
+  const cloud = await serve((_request, body) => {
     sent.push(body);
     const fault = /cloud-(\w+)/.exec(body)?.[1] as Fault;
     const feature = JSON.parse(body).response_format.json_schema.name;
@@ -102,14 +104,31 @@ export function standIns(slowMs: number): StandIns {
   };
 }
 
-type Answer = Response | Promise<Response>;
+/** "half": a response that promises more than it sends. "reset": a connection that is cut without a word. */
+type Answer = Response | Promise<Response> | "half" | "reset";
 
-function serve(answer: (request: Request, body: string) => Answer): { url: string; stop(): Promise<void> } {
-  const server = Deno.serve(
-    { port: 0, hostname: "127.0.0.1", onListen() {} },
-    async (request) => await answer(request, await request.text()),
-  );
-  return { url: `http://127.0.0.1:${server.addr.port}`, stop: () => server.shutdown() };
+async function serve(
+  answer: (request: Request, body: string) => Answer,
+): Promise<{ url: string; stop(): Promise<void> }> {
+  const server = createServer(async (incoming, outgoing) => {
+    let body = "";
+    for await (const part of incoming) body += part;
+    const given = await answer(new Request(`http://stand-in${incoming.url}`), body);
+    if (given === "reset") return void incoming.socket.destroy();
+    if (given === "half") {
+      outgoing.writeHead(200, { "content-type": "application/json", "content-length": "1000" });
+      outgoing.write('{"output": {"ri');
+      return void setTimeout(() => incoming.socket.destroy(), 5);
+    }
+    outgoing.writeHead(given.status, { "content-type": "application/json" });
+    outgoing.end(await given.text());
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    stop: () => new Promise((done) => (server.close(() => done()), server.closeAllConnections())),
+  };
 }
 
 /** The faults that look the same on both sides; undefined when there is none of them. */
@@ -118,21 +137,9 @@ function fail(fault: Fault, slowMs: number): Answer | undefined {
   if (fault === "limit") return failure(429, "rate_limit");
   if (fault === "error") return failure(500, "server_error");
   if (fault === "broken") return new Response('{"output": {"risk');
-  if (fault === "half") return dying('{"output": {"ri');
-  if (fault === "reset") return dying("");
+  if (fault === "half" || fault === "reset") return fault;
 }
 
 function failure(status: number, code: string): Response {
   return Response.json({ error: { code, message: "as told" } }, { status });
-}
-
-/** A response that promises a long body and breaks off after a few bytes. */
-function dying(text: string): Response {
-  const body = new ReadableStream({
-    start(controller) {
-      controller.enqueue(new TextEncoder().encode(text || " "));
-      setTimeout(() => controller.error(new Error("as told")), 5);
-    },
-  });
-  return new Response(body, { headers: { "content-type": "application/json" } });
 }

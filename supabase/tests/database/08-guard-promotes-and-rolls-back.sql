@@ -1,6 +1,6 @@
 -- The guard promotes what is no worse, rolls back what is, and leaves a person's decision alone.
 begin;
-select plan(24);
+select plan(25);
 
 create function pg_temp.serve(p_n integer, p_arm text, p_bad integer, p_cause text default 'rejected', p_age interval default '0', p_shadow boolean default false) returns void
 language sql as $$
@@ -19,6 +19,7 @@ select cmp_ok(public.slm_evidence_worse(array_fill(true, array[20]), array_fill(
 select cmp_ok(public.slm_evidence_worse(array_fill(true, array[20]), array_fill(true, array[20])), '<', 2::double precision, 'as bad as the control is none');
 select is(public.slm_evidence_worse('{}', '{}'), 1::double precision, 'no outcomes, no evidence');
 select is(public.slm_evidence_worse(null, null), 1::double precision, 'nor without arrays');
+select cmp_ok(public.slm_evidence_worse(array_fill(true, array[20]), null, array_fill(false, array[300])), '>', 1000::double precision, 'a stock alone shows it too');
 select cmp_ok(public.slm_evidence_above(array_fill(true, array[10]), 0.1), '>', 1000::double precision, 'over the line');
 select cmp_ok(public.slm_evidence_below(array_fill(false, array[100]), 0.1), '>', 20::double precision, 'under the line');
 select cmp_ok(public.slm_evidence_below(array_fill(true, array[100]), 0.1), '<=', 1::double precision, 'and not under it');
