@@ -137,7 +137,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    status = read_status(open_project(), days=options.days)
+    with open_project() as project:
+        status = read_status(project, days=options.days)
     if options.json:
         print(json.dumps(status, indent=2))
     else:
@@ -145,30 +146,33 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _rollout(options: argparse.Namespace) -> None:
-    project = open_project()
     words = {key: value for key, value in vars(options).items() if key in {"by", "reason"}}
-    actions: dict[str, Callable[[], Any]] = {
-        "show": lambda: rollout.show(project),
-        "guard": lambda: rollout.guard(project),
-        "advance": lambda: rollout.advance(project, options.feature, **words),
-        "rollback": lambda: rollout.rollback(project, options.feature, **words),
-        "set": lambda: rollout.set_stage(project, options.feature, options.stage, **words),
-        "pin": lambda: rollout.pin(project, options.feature, pinned=True),
-        "unpin": lambda: rollout.pin(project, options.feature, pinned=False),
-        "pause": lambda: rollout.pause(project, options.feature, paused=True),
-        "resume": lambda: rollout.pause(project, options.feature, paused=False),
-    }
-    result = actions[options.action]()
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
-    for row in result if isinstance(result, list) else [result]:
+    with open_project() as project:
+        actions: dict[str, Callable[[], Any]] = {
+            "show": lambda: rollout.show(project),
+            "guard": lambda: rollout.guard(project),
+            "advance": lambda: rollout.advance(project, options.feature, **words),
+            "rollback": lambda: rollout.rollback(project, options.feature, **words),
+            "set": lambda: rollout.set_stage(project, options.feature, options.stage, **words),
+            "pin": lambda: rollout.pin(project, options.feature, pinned=True),
+            "unpin": lambda: rollout.pin(project, options.feature, pinned=False),
+            "pause": lambda: rollout.pause(project, options.feature, paused=True),
+            "resume": lambda: rollout.pause(project, options.feature, paused=False),
+        }
+        result = actions[options.action]()
+    print(json.dumps(result, indent=2) if options.json else _rollout_lines(result if isinstance(result, list) else [result]))
+
+
+def _rollout_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for row in rows:
         state = ", paused" if row.get("is_paused") else ", pinned" if row.get("is_pinned") else ""
         did = f"{row['action']}, " if "action" in row else ""
-        print(f"{row['feature']}: {rollout.name(row['stage'], row['share'])}{state} ({did}{row['reason']})")
+        lines.append(f"{row['feature']}: {rollout.name(row['stage'], row['share'])}{state} ({did}{row['reason']})")
         for event in row.get("events", []):
             change = f"{rollout.name(event['from_stage'], event['from_share'])} → {rollout.name(event['to_stage'], event['to_share'])}"
-            print(f"    {event['at'][:16]} {change}, by {event['by']}: {event['reason']}")
+            lines.append(f"    {event['at'][:16]} {change}, by {event['by']}: {event['reason']}")
+    return "\n".join(lines)
 
 
 def check_same_held_out(adapter: Path) -> None:

@@ -1,5 +1,7 @@
 """Owns how the trainer reaches its Supabase project: settings, one client, errors in one line. Knows no tables."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -48,15 +50,18 @@ class Project:
             raise ProjectUnreachable(f"Cannot {what}: {error or type(error).__name__}") from None
 
 
-def open_project() -> Project:
-    """The project that the environment names. Raises ProjectUnreachable when it names none."""
+@contextmanager
+def open_project() -> Iterator[Project]:
+    """The project that the environment names, until the block ends. Raises ProjectUnreachable when it names none."""
     try:
         settings = ProjectSettings()
     except ValidationError as error:
         missing = ", ".join(str(fault["loc"][0]).upper() for fault in error.errors())
         raise ProjectUnreachable(f"Cannot reach the project: {missing} not set (scripts/up writes them into .env.local)") from None
-    options = ClientOptions(postgrest_client_timeout=TIMEOUT_S, auto_refresh_token=False, persist_session=False)
-    try:
-        return Project(create_client(settings.supabase_url, settings.supabase_secret_key.get_secret_value(), options))
-    except SupabaseException as error:
-        raise ProjectUnreachable(f"Cannot reach the project: {error}") from None
+    with httpx.Client(timeout=TIMEOUT_S) as http:
+        options = ClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+        try:
+            client = create_client(settings.supabase_url, settings.supabase_secret_key.get_secret_value(), options)
+        except SupabaseException as error:
+            raise ProjectUnreachable(f"Cannot reach the project: {error}") from None
+        yield Project(client)
