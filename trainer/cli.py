@@ -4,6 +4,7 @@ import argparse
 import getpass
 import json
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +36,8 @@ examples:
   python -m trainer status                                stages, local share, fallbacks, savings, breakers, warnings
   python -m trainer rollout show
   python -m trainer rollout set risk shadow --reason "first look"
-  python -m trainer rollout guard                         promote or roll back, once; for cron
+  python -m trainer upkeep                                sweep, retention, guard: every few minutes, by cron
+  python -m trainer erase 3f0e8a52-7e0a-4d34-9d52-0f4c3b1d8a11
 """
 WORK = REPOSITORY / ".stack" / "starter"
 
@@ -78,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     look.set_defaults(run=_status)
 
     _add_rollout(commands)
+
+    upkeep = commands.add_parser("upkeep", help="what a job should do every few minutes: sweep the ledger, apply retention, run the guard")
+    upkeep.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    upkeep.set_defaults(run=_upkeep)
+
+    erase = commands.add_parser("erase", help="forget a user: remove their ledger rows")
+    erase.add_argument("user", type=uuid.UUID, help="the user's id (auth.users.id)")
+    erase.set_defaults(run=_erase)
     return parser
 
 
@@ -161,6 +171,21 @@ def _rollout(options: argparse.Namespace) -> None:
         }
         result = actions[options.action]()
     print(json.dumps(result, indent=2) if options.json else _rollout_lines(result if isinstance(result, list) else [result]))
+
+
+def _upkeep(options: argparse.Namespace) -> None:
+    with open_project() as project:
+        done = {"lost": project.call("slm_sweep"), "expired": project.call("slm_apply_retention"), "guard": rollout.guard(project)}
+    if options.json:
+        print(json.dumps(done, indent=2))
+    else:
+        print(f"ledger: {done['lost']} rows swept as lost, {done['expired']} expired rows removed\n{_rollout_lines(done['guard'])}")
+
+
+def _erase(options: argparse.Namespace) -> None:
+    with open_project() as project:
+        found = project.call("slm_erase_user", p_user_id=str(options.user))
+    print(f"removed {found['requests']} ledger rows; datasets that used them: {len(found['datasets'])}, models: {len(found['models'])}")
 
 
 def _rollout_lines(rows: Sequence[Mapping[str, Any]]) -> str:

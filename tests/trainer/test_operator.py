@@ -81,6 +81,15 @@ def test_status_shows_every_part(project: Project, environment: dict[str, str], 
     assert set(json.loads(out)) == {"rollouts", "days", "local_share", "fallback_reasons", "savings", "break_even", "providers", "breakers", "warnings"}
 
 
+def test_upkeep_and_erasure_say_what_they_did(project: Project, environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    user = "00000000-0000-4000-8000-0000000000bb"
+    row = {"id": "00000000-0000-4000-8000-000000000009", "user_id": user, "feature": "risk", "prompt_input": {}, "prompt_version": "p"}
+    project.call("slm_open", p_request=row)
+    assert run(capsys, "upkeep")[1].startswith("ledger: 0 rows swept as lost, 0 expired rows removed\nplan: ")
+    assert run(capsys, "erase", user)[1] == "removed 1 ledger rows; datasets that used them: 0, models: 0\n"
+    assert run(capsys, "erase", user)[1] == "removed 0 ledger rows; datasets that used them: 0, models: 0\n"
+
+
 def provider(ends_on: date | None, starts_on: date = date(2024, 1, 1)) -> dict[str, Any]:
     return {"name": "x", "is_enabled": True, "starts_on": starts_on.isoformat(), "ends_on": ends_on and ends_on.isoformat()}
 

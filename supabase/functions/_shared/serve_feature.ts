@@ -13,6 +13,7 @@ import { RequestError } from "./request_error.ts";
 import { respond } from "./respond.ts";
 import { type Outcome, runChain } from "./run_chain.ts";
 import { Unauthorized } from "./unauthorized.ts";
+import { warnOnce } from "./warn_once.ts";
 
 /** What a door stands on; given by constructor, so that a test gives its own. */
 export type Services = {
@@ -76,6 +77,7 @@ async function answer<F extends FeatureName>(
   const prepared = wanted.describe(context.similar);
   const order = chain(context, context.cloud !== null && services.hasKey(context.cloud.keyName));
   remember(last, userId, order);
+  if (context.allowCloud && context.cloud === null) warnOnce("No cloud model is in date: check slm_providers");
 
   if (!early) asking = performance.now();
   const started = {
