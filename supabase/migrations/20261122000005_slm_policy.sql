@@ -102,17 +102,17 @@ language sql
 security invoker
 set search_path = ''
 as $$
-  -- 3 failures in a row open the breaker for 10 s, each failed probe for twice as long as before, up to 160 s. Failures of
+  -- 3 failures in a row, none older than a minute, open the breaker for 10 s, each failed probe for twice as long as before, up to 160 s. Failures of
   -- requests that were under way when it opened change nothing.
   insert into public.slm_breakers as breaker (provider, failures, last_cause)
   values (p_provider, case when p_cause is null then 0 else 1 end, p_cause)
   on conflict (provider) do update set
-    failures = case when p_cause is null then 0 else breaker.failures + 1 end,
+    failures = case when p_cause is null then 0 when breaker.updated_at < clock_timestamp() - interval '1 minute' then 1 else breaker.failures + 1 end,
     failed_probes = case when p_cause is null then 0 when breaker.is_probing then breaker.failed_probes + 1 else breaker.failed_probes end,
     open_until = case
       when p_cause is null then null
       when breaker.is_probing then clock_timestamp() + interval '10 seconds' * power(2, least(breaker.failed_probes + 1, 4))
-      when breaker.open_until is null and breaker.failures + 1 >= 3 then clock_timestamp() + interval '10 seconds'
+      when breaker.open_until is null and breaker.failures + 1 >= 3 and breaker.updated_at >= clock_timestamp() - interval '1 minute' then clock_timestamp() + interval '10 seconds'
       else breaker.open_until
     end,
     is_probing = false,

@@ -110,6 +110,15 @@ Deno.test("every fault on either side, under both policies: answers, ledger, and
       assert.deepEqual(models.sent.filter((body) => body.includes("closed slm-")), []);
     });
 
+    await t.step("an outage costs three timeouts, not one for each request", async () => {
+      await calm();
+      const causes = [];
+      for (let i = 0; i < 12; i++) {
+        causes.push((await ask(closed, "risk", title(`o${i}closed`, "slow", "well")))!.fallback);
+      }
+      assert.deepEqual(causes, [...Array(3).fill("timeout"), ...Array(9).fill("breaker_open")]);
+    });
+
     await t.step(`${MIXED} mixed requests while stages change, breakers flip and a user is erased`, async () => {
       await calm();
       const users = [

@@ -23,6 +23,8 @@ export type Providers<F extends FeatureName> = {
   askSlm: (timeMs: number) => Promise<Asked<F>>;
   askCloud: AskCloud;
   background: (work: Promise<unknown>) => void;
+  /** Breakers that were told of an outage and not yet of a success after it: failures count when they come in a row. */
+  troubled: Set<string>;
 };
 
 /**
@@ -62,7 +64,7 @@ export async function runChain<F extends FeatureName>(
     const asked = provider === "slm" ? await askSlm(timeMs) : await askCloud(timeMs);
     const cause = "cause" in asked ? asked.cause : null;
     const outage = cause !== null && isOutage(cause);
-    if (outage || state !== "closed") report(breaker, outage ? cause : null);
+    if (outage || state !== "closed" || providers.troubled.has(breaker)) report(breaker, outage ? cause : null);
     return asked;
   }
 
@@ -108,6 +110,8 @@ export async function runChain<F extends FeatureName>(
   }
 
   function report(breaker: string, cause: Cause | null): void {
+    if (cause) providers.troubled.add(breaker);
+    else providers.troubled.delete(breaker);
     providers.background(providers.database.report(breaker, cause));
   }
 }

@@ -128,6 +128,18 @@ Deno.test("outages are told to the breaker of the provider that had them, other 
     assert.deepEqual(reports, [["cloud:openai-test", "overloaded"]]);
   }, { ...allowed(), cloud: error(429, "rate_limit") }));
 
+Deno.test("a success after an outage is told too, so that only failures in a row count", () => {
+  let calls = 0;
+  return world(
+    () => calls++ === 1 ? error(500, "internal")(new Request("http://x/")) : Response.json(predicted(RISK)),
+    async ({ risk, reports, settle }) => {
+      for (let i = 0; i < 4; i++) await (await risk({ json: RISK_BODY })).body?.cancel();
+      await settle();
+      assert.deepEqual(reports, [["slm", "failed"], ["slm", null]]);
+    },
+  );
+});
+
 Deno.test("a due breaker is probed by whoever wins the probe, and a good answer closes it", () =>
   world(well, async ({ risk, asked, reports, settle }) => {
     await (await risk({ json: RISK_BODY })).body?.cancel();

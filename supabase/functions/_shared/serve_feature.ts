@@ -40,11 +40,11 @@ export function serveFeature<F extends FeatureName>(
   door: Door<F>,
   services: () => Services,
 ): (request: Request) => Promise<Response> {
-  const last: LastChains = new Map();
+  const memory: Memory = { last: new Map(), troubled: new Set() };
   return async (request) => {
     if (request.method === "OPTIONS") return new Response("ok", { headers: cors });
     try {
-      return await answer(door, services(), last, request);
+      return await answer(door, services(), memory, request);
     } catch (error) {
       if (error instanceof Unauthorized) return respond({ error: error.message }, 401);
       if (error instanceof RequestError) return respond({ error: error.message }, door.errorStatus);
@@ -57,7 +57,7 @@ export function serveFeature<F extends FeatureName>(
 async function answer<F extends FeatureName>(
   door: Door<F>,
   services: Services,
-  last: LastChains,
+  { last, troubled }: Memory,
   request: Request,
 ): Promise<Response> {
   const arrived = performance.now();
@@ -97,6 +97,7 @@ async function answer<F extends FeatureName>(
   const { promptInput } = prepared;
   const outcome = await runChain(order, context, { feature: door.feature, promptInput, deadline }, {
     ...services,
+    troubled,
     askSlm: (timeMs) => early ?? askSlm(promptInput, timeMs),
   });
 
@@ -192,11 +193,15 @@ async function look(
   }
 }
 
-/** By caller, where the last request went to a healthy private model first: who stood behind it. */
-type LastChains = Map<string, ModelProvider[]>;
+/** What a worker remembers between requests; losing it costs a little time and nothing else. */
+type Memory = {
+  /** By caller, where the last request went to a healthy private model first: who stood behind it. */
+  last: Map<string, ModelProvider[]>;
+  troubled: Set<string>;
+};
 const MOST_REMEMBERED = 10_000;
 
-function remember(last: LastChains, userId: string, { ask, skipped }: Chain): void {
+function remember(last: Memory["last"], userId: string, { ask, skipped }: Chain): void {
   if (last.size >= MOST_REMEMBERED) last.clear();
   if (ask[0] === "slm" && skipped.length === 0) last.set(userId, ask.slice(1));
   else last.delete(userId);
