@@ -180,7 +180,7 @@ def gateway(places: Places, keys: Mapping[str, str]) -> Child:
         ],
         ROOT,
         {
-            "SUPABASE_URL": places.url,
+            "SUPABASE_URL": f"http://127.0.0.1:{places.lite_port}",
             "SUPABASE_SECRET_KEYS": json.dumps({"default": keys["SUPABASE_SECRET_KEY"]}),
             "LEGACY_JWT_SECRET": keys["JWT_SECRET"],
             "INFERENCE_URL": places.inference_url,
