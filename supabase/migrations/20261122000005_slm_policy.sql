@@ -20,6 +20,7 @@ create table if not exists public.slm_providers (
   endpoint text not null,
   api_version text,
   model text not null,
+  priced_as text,
   key_name text not null default 'OPENAI_API_KEY',
   starts_on date not null default '2024-01-01',
   ends_on date,
@@ -28,6 +29,7 @@ create table if not exists public.slm_providers (
 );
 comment on table public.slm_providers is 'Cloud models that may answer where an organisation allows it. The first by rank whose days include today is asked.';
 comment on column public.slm_providers.api is 'openai: POST endpoint/chat/completions with a bearer key. azure: POST endpoint/openai/deployments/model/chat/completions?api-version with an api-key header.';
+comment on column public.slm_providers.priced_as is 'The model''s name in slm_prices, where it is called otherwise (an Azure deployment); null for the same name. A model without a price is not asked: its spending could not be capped.';
 comment on column public.slm_providers.key_name is 'Name of the edge functions'' secret that holds the key; the key itself is never in the database.';
 comment on column public.slm_providers.ends_on is 'The first day on which the model no longer answers (UTC); null when no end is announced.';
 insert into public.slm_providers (name, endpoint, model, starts_on, ends_on, rank) values

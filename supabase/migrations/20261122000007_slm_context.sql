@@ -19,7 +19,7 @@ begin
     'slm_breaker', case when slm.open_until is null then 'closed' when slm.open_until > clock_timestamp() then 'open' else 'due' end,
     'cloud', case when provider.name is not null then jsonb_build_object(
       'name', provider.name, 'api', provider.api, 'endpoint', provider.endpoint, 'api_version', provider.api_version,
-      'model', provider.model, 'key_name', provider.key_name,
+      'model', provider.model, 'priced_as', coalesce(provider.priced_as, provider.model), 'key_name', provider.key_name,
       'breaker', case when cloud.open_until is null then 'closed' when cloud.open_until > clock_timestamp() then 'open' else 'due' end,
       'usd_left', least(
         settings.daily_cloud_usd - public.slm_cloud_usd_today(caller.org_id),
@@ -42,6 +42,7 @@ begin
     select candidate.* from public.slm_providers as candidate
     where settings.allow_cloud and candidate.is_enabled and candidate.starts_on <= (now() at time zone 'utc')::date
       and (candidate.ends_on is null or candidate.ends_on > (now() at time zone 'utc')::date)
+      and exists (select from public.slm_prices as price where price.model = coalesce(candidate.priced_as, candidate.model) and price.valid_from <= (now() at time zone 'utc')::date)
     order by candidate.rank, candidate.name limit 1
   ) as provider on true
   left join public.slm_breakers as slm on slm.provider = 'slm'
@@ -54,14 +55,14 @@ comment on function public.slm_context is
 'The caller''s organisation and policy, the rollout, the breakers, the cloud model of the day with what may still be spent, and similar tasks: one round trip before an answer. A breaker is closed (ask), open (do not) or due (whoever wins slm_claim_probe asks).';
 
 create or replace function public.slm_names(p_org_id uuid)
-returns setof text
+returns jsonb
 language sql stable
 security invoker
 set search_path = ''
 as $$
-  select distinct btrim(profile.full_name) from public.profiles as profile
-  where profile.org_id = p_org_id and length(btrim(profile.full_name)) >= 2
-  limit 10000;
+  -- One value, not rows: the server cuts rows at its limit without a word.
+  select coalesce(jsonb_agg(distinct btrim(profile.full_name)), '[]') from public.profiles as profile
+  where profile.org_id = p_org_id and length(btrim(profile.full_name)) >= 2;
 $$;
 
 comment on function public.slm_names is 'Full names of an organisation''s people: taken out of a text before it may leave.';

@@ -4,7 +4,7 @@
 set lock_timeout = '5s';
 set statement_timeout = '60s';
 
-create or replace function public.slm_evidence_worse(p_candidate boolean[], p_control boolean[], p_stock boolean[] default '{}')
+create or replace function public.slm_evidence_worse(p_candidate boolean[], p_control boolean[], p_before integer[] default null, p_stock boolean[] default '{}')
 returns double precision
 language plpgsql immutable
 security invoker
@@ -19,6 +19,8 @@ declare
   seen double precision := 20;
   stock integer := coalesce(cardinality(p_stock), 0);
   used integer := least(200, stock / 2);
+  live integer := 0;
+  alive integer;
   stocked integer;
   k integer;
   bad_in_block integer;
@@ -31,11 +33,13 @@ begin
     bad := bad + p_stock[i]::integer;
     seen := seen + 1;
   end loop;
-  for i in 1..least(coalesce(cardinality(p_candidate), 0), cardinality(p_control)) loop
+  for i in 1..coalesce(cardinality(p_candidate), 0) loop
     stocked := least(from_stock, stock - used);
-    k := stocked + (p_control is not null)::integer;
-    exit when k = 0;
-    bad_in_block := coalesce(p_control[i]::integer, 0);
+    alive := (live < least(coalesce(p_before[i], i), coalesce(cardinality(p_control), 0)))::integer;
+    live := live + alive;
+    k := stocked + alive;
+    continue when k = 0;
+    bad_in_block := case when alive = 1 then p_control[live]::integer else 0 end;
     for j in used + 1..used + stocked loop
       bad_in_block := bad_in_block + p_stock[j]::integer;
     end loop;
@@ -58,7 +62,7 @@ begin
 end;
 $$;
 comment on function public.slm_evidence_worse is
-'Evidence (an e-value, its highest so far) that the candidate is bad more often than the control. True means bad, all in time order. Each candidate outcome is set against one control outcome of the same time and, while it lasts, five of the stock (null for p_control: the stock alone): control outcomes from before, of which the first 200 (half of a small stock) only teach the control''s rate. The two-sample e-variables of Turner, Ly and Gruenwald (2021), averaged over five sizes of the difference: where the candidate is no worse, it passes 1/alpha at any time with probability alpha at most (Ville).';
+'Evidence (an e-value, its highest so far) that the candidate is bad more often than the control. True means bad, all in time order. Each candidate outcome is set against the next control outcome that came before it (p_before: how many had come), if there is one, and, while it lasts, five of the stock: control outcomes from before, of which the first 200 (half of a small stock) only teach the control''s rate. The two-sample e-variables of Turner, Ly and Gruenwald (2021), averaged over five sizes of the difference: where the candidate is no worse, it passes 1/alpha at any time with probability alpha at most (Ville).';
 
 create or replace function public.slm_evidence_above(p_candidate boolean[], p_line double precision)
 returns double precision
@@ -143,7 +147,7 @@ cross join lateral (
   union all
   select request.arm = 'candidate', request.attempts -> 0 ->> 'cause', (request.attempts -> 0 ->> 'ms')::double precision
   where request.arm in ('candidate', 'current') and jsonb_array_length(request.attempts) > 0
-    and request.attempts -> 0 ->> 'cause' is distinct from 'over_budget' and request.attempts -> 0 ->> 'cause' is distinct from 'no_key'
+    and coalesce(request.attempts -> 0 ->> 'cause' not in ('over_budget', 'no_key', 'no_names', 'misconfigured'), true)
 ) as side
 cross join (values ('invalid'), ('rejected'), ('fallback'), ('slow'), ('disagrees')) as metric (metric)
 where request.status = 'closed' and (metric.metric <> 'disagrees' or (side.is_candidate and request.shadow ? 'agrees'));
@@ -200,7 +204,9 @@ declare
   setting record;
   watched integer;
   candidate boolean[];
+  before integer[];
   control boolean[];
+  since timestamptz;
   stock boolean[];
   line double precision;
   worse double precision;
@@ -222,12 +228,15 @@ begin
       'reason', case when rollout.is_paused then 'paused' else 'off' end, 'metrics', '{}'::jsonb);
   end if;
   select count(*) into watched from public.slm_guard_settings;
+  -- The last stage has no end: it is watched in weeks, each with an error rate of its own.
+  since := case when rollout.stage = 'full'
+    then rollout.since + floor(extract(epoch from now() - rollout.since) / 604800) * interval '7 days' else rollout.since end;
   for setting in select * from public.slm_guard_settings order by metric loop
     select coalesce(array_agg(o.is_bad order by o.created_at, o.id), '{}') into candidate
     from (
       select * from public.slm_guard_outcomes as outcome
-      where outcome.feature = p_feature and outcome.metric = setting.metric and outcome.is_candidate and outcome.created_at >= rollout.since
-      order by outcome.created_at, outcome.id limit 5000
+      where outcome.feature = p_feature and outcome.metric = setting.metric and outcome.is_candidate and outcome.created_at >= since
+      order by outcome.created_at, outcome.id limit 20000
     ) as o;
     -- Control outcomes from before the stage are a stock that was fixed when it began.
     select coalesce(array_agg(o.is_bad order by o.created_at, o.id), '{}') into stock
@@ -240,18 +249,18 @@ begin
     select coalesce(array_agg(o.is_bad order by o.created_at, o.id), '{}') into control
     from (
       select * from public.slm_guard_outcomes as outcome
-      where outcome.feature = p_feature and outcome.metric = setting.metric and not outcome.is_candidate and outcome.created_at >= rollout.since
-      order by outcome.created_at, outcome.id limit 5000
+      where outcome.feature = p_feature and outcome.metric = setting.metric and not outcome.is_candidate and outcome.created_at >= since
+      order by outcome.created_at, outcome.id limit 20000
     ) as o;
     line := setting.line;
-    if cardinality(stock) >= 50 then
+    if cardinality(stock) >= 300 then
       select least(avg(o.is_bad::integer) + setting.margin, 0.9) into line from unnest(stock) as o (is_bad);
     end if;
     -- Where no control runs beside it (all are private, or a metric that only the candidate has), the line stands in for one.
     worse := case
       when setting.metric = 'disagrees' then public.slm_evidence_above(candidate, line)
-      when rollout.stage = 'full' then (public.slm_evidence_above(candidate, line) + public.slm_evidence_worse(candidate, null, stock)) / 2
-      else public.slm_evidence_worse(candidate, control, stock)
+      when rollout.stage = 'full' then (public.slm_evidence_above(candidate, line) + public.slm_evidence_worse(candidate, null, null, stock)) / 2
+      else public.slm_evidence_worse(candidate, control, before, stock)
     end;
     better := public.slm_evidence_below(candidate, line);
     if worse >= watched * stages / alpha and alarm is null then
@@ -259,7 +268,7 @@ begin
         (select count(*) from unnest(candidate) as o (is_bad) where o.is_bad), cardinality(candidate),
         (select count(*) from unnest(control) as o (is_bad) where o.is_bad), cardinality(control), round(worse::numeric));
     end if;
-    if setting.metric <> 'disagrees' or rollout.stage = 'shadow' then
+    if setting.metric <> 'disagrees' or (rollout.stage = 'shadow' and p_feature = 'risk') then
       ready := ready and better >= 1 / alpha;
       fewest := least(fewest, cardinality(candidate));
     end if;
@@ -291,7 +300,7 @@ begin
 end;
 $$;
 comment on function public.slm_guard is
-'Looks at a feature''s rollout once: rolls back when any metric is worse than the control (5 % false alarms at most over a whole rollout, shared by its metrics and stages), promotes when every metric is shown to stay under its line, else waits. Returns what it saw and did.';
+'Looks at a feature''s rollout once: rolls back when any metric is worse than the control (5 % false alarms at most over a whole rollout, and over each week once it is full, shared by the metrics; it takes requests as independent), promotes when every metric is shown to stay under its line, else waits. Returns what it saw and did.';
 
 revoke execute on function
 public.slm_evidence_worse, public.slm_evidence_above, public.slm_evidence_below, public.slm_set_rollout, public.slm_next_stage, public.slm_guard

@@ -39,7 +39,7 @@ from public.slm_requests as request
 where request.status <> 'open'
 group by 1, 2;
 comment on view public.slm_daily is
-'Requests of a day (UTC) and feature: who answered, how fast, what the cloud was paid, what of it bought no answer, and what the cheapest acceptable cloud model would have cost for all of them.';
+'Requests of a day (UTC) and feature: who answered, how fast, what the cloud was paid, what of it bought no answer, and what the cheapest acceptable cloud model would have cost for those that a model answered.';
 
 create or replace view public.slm_fallback_reasons_daily with (security_invoker = true) as
 select (request.created_at at time zone 'utc')::date as day, request.feature, request.fallback_reason as reason, request.provider as answered_by, count(*) as requests
@@ -84,7 +84,10 @@ with days as (
 ), costs as (
   select calendar.day, coalesce(days.requests, 0) as requests, coalesce(days.by_slm, 0) as by_slm, coalesce(days.cloud_usd, 0) as cloud_usd,
     coalesce(days.spent_in_vain_usd, 0) as spent_in_vain_usd, coalesce(days.alternative_usd, 0) as alternative_usd,
-    (select 24 * price.usd_per_hour from public.slm_machine_prices as price where price.valid_from <= calendar.day order by price.valid_from desc limit 1) as machine_usd,
+    coalesce(
+      (select 24 * price.usd_per_hour from public.slm_machine_prices as price where price.valid_from <= calendar.day order by price.valid_from desc limit 1),
+      (select 0 from public.slm_machine_prices limit 1)
+    ) as machine_usd,
     coalesce((select sum(expense.usd) from public.slm_expenses as expense where expense.day = calendar.day), 0) as expenses_usd
   from calendar left join days on days.day = calendar.day
 )
@@ -96,7 +99,7 @@ select costs.*,
   round(sum(costs.alternative_usd * token.ratio - costs.cloud_usd - costs.machine_usd - costs.expenses_usd) over (order by costs.day)::numeric, 6) as saved_so_far_usd
 from costs cross join public.slm_token_ratio as token;
 comment on view public.slm_savings_daily is
-'Per day (UTC): what the cheapest acceptable cloud model would have cost, less what the cloud, the machine (all 24 hours) and the making of the model did cost, with an interval. Null where no machine price is entered; negative where nothing was saved.';
+'Per day (UTC): what the cheapest acceptable cloud model would have cost, less what the cloud, the machine (all 24 hours) and the making of the model did cost, with an interval. Null while no machine price is entered; negative where nothing was saved. Days whose ledger rows retention has removed count no requests.';
 
 create or replace view public.slm_break_even with (security_invoker = true) as
 select

@@ -19,6 +19,7 @@ set search_path = ''
 as $$
 begin
   -- A minute more than asked for: the edge's clock may be ahead of the database's.
+  perform pg_advisory_xact_lock_shared(hashtextextended(new.user_id::text, 0));
   if exists (select from public.slm_erasures as erasure where erasure.user_id = new.user_id and erasure.at + interval '1 minute' >= new.created_at) then
     return null;
   end if;
@@ -38,6 +39,8 @@ as $$
 declare
   removed integer;
 begin
+  -- Waits for rows that are being written, and makes later ones wait until it can see them coming.
+  perform pg_advisory_xact_lock(hashtextextended(p_user_id::text, 0));
   insert into public.slm_erasures (user_id, at) values (p_user_id, clock_timestamp())
   on conflict (user_id) do update set at = excluded.at;
   delete from public.slm_requests where user_id = p_user_id;

@@ -25,12 +25,14 @@ for (
 ) {
   Deno.test(`when the database ${name}, answers go on, and the ledger has each of them once afterwards`, async () => {
     const models = await standIns(0);
-    const second = await edge(models);
+    const second = await edge(models, 15_400, 5_000);
+    let isDown = false;
     try {
       const who = await user(second.url, true);
       const seen = [await ask(who, "risk", title("before", "well", "well"))];
       assert.equal(seen[0]!.provider, "slm");
       down();
+      isDown = true;
       await new Promise((next) => setTimeout(next, 300));
       const until = Date.now() + DOWN_MS;
       const sent = models.sent.length;
@@ -45,6 +47,7 @@ for (
       } while (Date.now() < until);
       assert.equal(models.sent.length, sent);
       await up();
+      isDown = false;
       const ids = seen.map((answer) => answer!.id);
       let rows: { id: string }[] = [];
       for (const until = Date.now() + 60_000; Date.now() < until && rows.length < ids.length;) {
@@ -54,6 +57,7 @@ for (
       assert.deepEqual(rows.map((row) => row.id).sort(), [...ids].sort());
       console.log(`${ids.length} answers, ${rows.length} ledger rows`);
     } finally {
+      if (isDown) await up();
       await second.stop();
       await models.stop();
       await done(service.from("slm_breakers").delete().neq("provider", "").select());

@@ -11,7 +11,7 @@ export const MODEL_KEY = "sk-canary-0123456789abcdef";
 export type Edge = { url: string; stop(signal?: Deno.Signal): Promise<string> };
 
 /** A second gateway over the same database: its models are the stand-ins. */
-export async function edge(models: StandIns, port = 15_400): Promise<Edge> {
+export async function edge(models: StandIns, port = 15_400, deadlineMs = DEADLINE_MS): Promise<Edge> {
   const keys = JSON.parse(Deno.readTextFileSync(`${Deno.env.get("STACK_STATE")}/keys.json`));
 
   const child = new Deno.Command(Deno.execPath(), {
@@ -25,7 +25,7 @@ export async function edge(models: StandIns, port = 15_400): Promise<Edge> {
       INFERENCE_URL: models.inferenceUrl,
       INFERENCE_TOKEN: keys.INFERENCE_TOKEN,
       OPENAI_API_KEY: MODEL_KEY,
-      ANSWER_DEADLINE_MS: String(DEADLINE_MS),
+      ANSWER_DEADLINE_MS: String(deadlineMs),
       NO_COLOR: "1",
     },
     stdout: "piped",

@@ -112,7 +112,11 @@ async function serve(
 ): Promise<{ url: string; stop(): Promise<void> }> {
   const server = createServer(async (incoming, outgoing) => {
     let body = "";
-    for await (const part of incoming) body += part;
+    try {
+      for await (const part of incoming) body += part;
+    } catch {
+      return; // The caller was killed.
+    }
     const given = await answer(new Request(`http://stand-in${incoming.url}`), body);
     if (given === "reset") return void incoming.socket.destroy();
     if (given === "half") {

@@ -11,6 +11,8 @@ export type Cloud = {
   endpoint: string;
   apiVersion: string | null;
   model: string;
+  /** The name under which the price list knows it. */
+  pricedAs: string;
   keyName: string;
   breaker: BreakerState;
   /** US dollars that the organisation, and all together, may still spend today. */
@@ -60,31 +62,32 @@ export type Database = {
   close(row: LedgerRow): Promise<void>;
 };
 
-const TIMEOUT_MS = 3_000;
+/** How long an answer waits for the policy before the private one holds, and for a name list before nothing leaves. */
+const LOOK_MS = 1_500;
+/** How long a write may take: nobody waits for it. */
+const WRITE_MS = 5_000;
 const SIMILAR_TASKS = 2;
 
 /** The project's database over its REST interface, as the service role. */
 export function database(supabaseUrl: string, secretKey: string): Database {
   const client = new PostgrestClient(new URL("/rest/v1", supabaseUrl).href, {
     headers: { apikey: secretKey, ...(secretKey.startsWith("sb_") ? {} : { Authorization: `Bearer ${secretKey}` }) },
-    fetch: (input: RequestInfo | URL, init?: RequestInit) =>
-      fetch(input, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) }),
   });
-  const call = async (name: string, parameters: Record<string, unknown>): Promise<unknown> => {
-    const { data, error } = await client.rpc(name, parameters);
+  const call = async (name: string, parameters: Record<string, unknown>, timeMs = WRITE_MS): Promise<unknown> => {
+    const { data, error } = await client.rpc(name, parameters).abortSignal(AbortSignal.timeout(timeMs));
     if (error) throw new Error(`Cannot call ${name}: ${error.message}`);
     return data;
   };
   return {
     async context(userId, feature, wish) {
       const about = wish ? { p_title: wish.title, p_skills: wish.skills, p_similar: SIMILAR_TASKS } : {};
-      return read(await call("slm_context", { p_user_id: userId, p_feature: feature, ...about }));
+      return read(await call("slm_context", { p_user_id: userId, p_feature: feature, ...about }, LOOK_MS));
     },
     async names(orgId) {
-      return await call("slm_names", { p_org_id: orgId }) as string[];
+      return await call("slm_names", { p_org_id: orgId }, LOOK_MS) as string[];
     },
     async claimProbe(provider) {
-      return await call("slm_claim_probe", { p_provider: provider }) === true;
+      return await call("slm_claim_probe", { p_provider: provider }, LOOK_MS) === true;
     },
     async report(provider, cause) {
       await call("slm_report", { p_provider: provider, p_cause: cause });
@@ -114,6 +117,7 @@ function read(data: any): Context {
       endpoint: cloud.endpoint,
       apiVersion: cloud.api_version,
       model: cloud.model,
+      pricedAs: cloud.priced_as,
       keyName: cloud.key_name,
       breaker: cloud.breaker,
       usdLeft: Number(cloud.usd_left),

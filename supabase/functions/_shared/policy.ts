@@ -16,6 +16,7 @@ export type Cause =
   | "breaker_open"
   | "over_budget"
   | "no_key"
+  | "no_names"
   | "no_time";
 
 /** A provider that is a model. The deterministic rules are not: they stand behind every chain. */
@@ -26,7 +27,9 @@ export type Arm = "candidate" | "current" | "private";
 
 export type Chain = {
   arm: Arm;
-  /** Who is asked, in turn. */
+  /** Whose turn it would be, in order. */
+  order: ModelProvider[];
+  /** Who of them is asked. */
   ask: ModelProvider[];
   /** Who would have been asked, and why not. */
   skipped: { provider: ModelProvider; cause: Cause }[];
@@ -37,8 +40,8 @@ export type Chain = {
 /** Causes that say something about a provider's health; the others are about one answer. */
 const OUTAGES: ReadonlySet<Cause> = new Set<Cause>(["unreachable", "timeout", "overloaded", "failed"]);
 
-/** Milliseconds that the private model leaves to a cloud model behind it. */
-const CLOUD_RESERVE_MS = 6_000;
+/** Milliseconds that a provider leaves to the one behind it. */
+const RESERVE_MS = 6_000;
 /** With less time than this nobody is asked any more. */
 const LEAST_MS = 300;
 
@@ -54,6 +57,7 @@ export function chain(context: Context, hasKey: boolean): Chain {
   const private_ = !context.allowCloud;
   return {
     arm: private_ ? "private" : order[0] === "slm" ? "candidate" : "current",
+    order,
     ask,
     skipped,
     shadow: !private_ && context.stage === "shadow" && context.slmBreaker === "closed",
@@ -71,16 +75,17 @@ function slmFault(context: Context): Cause | null {
   return context.slmBreaker === "open" ? "breaker_open" : null;
 }
 
-function cloudFault({ cloud }: Context, hasKey: boolean): Cause | null {
+function cloudFault({ cloud, orgId }: Context, hasKey: boolean): Cause | null {
   if (cloud === null) return "unreachable";
+  if (orgId === null) return "no_names";
   if (!hasKey) return "no_key";
   if (cloud.breaker === "open") return "breaker_open";
   return cloud.usdLeft > 0 ? null : "over_budget";
 }
 
 /** Milliseconds that the next provider may take, or null when it is too late to ask. One deadline covers the whole chain. */
-export function timeFor(provider: ModelProvider, behind: ModelProvider[], leftMs: number): number | null {
-  const reserve = provider === "slm" && behind.includes("cloud") ? Math.min(CLOUD_RESERVE_MS, leftMs / 2) : 0;
+export function timeFor(behind: ModelProvider[], leftMs: number): number | null {
+  const reserve = behind.length > 0 ? Math.min(RESERVE_MS, leftMs / 2) : 0;
   const time = Math.floor(leftMs - reserve);
   return time >= LEAST_MS ? time : null;
 }

@@ -8,6 +8,7 @@ const CLOUD: Cloud = {
   endpoint: "https://example.com/v1",
   apiVersion: null,
   model: "gpt-4o-mini",
+  pricedAs: "gpt-4o-mini",
   keyName: "OPENAI_API_KEY",
   breaker: "closed",
   usdLeft: 1,
@@ -23,11 +24,11 @@ const ORDERS: [string, Partial<Context>, ModelProvider[], string, boolean][] = [
 ];
 for (const [name, context, ask, arm, shadow] of ORDERS) {
   Deno.test(`chain() at ${name} asks ${ask.join(", then ")} where the cloud is allowed`, () => {
-    assert.deepEqual(chain({ ...OPEN, ...context }, true), { arm, ask, skipped: [], shadow });
+    assert.deepEqual(chain({ ...OPEN, ...context }, true), { arm, order: ask, ask, skipped: [], shadow });
   });
   Deno.test(`chain() at ${name} asks the private model alone where the cloud is not allowed`, () => {
     const order = chain({ ...OPEN, ...context, allowCloud: false }, true);
-    assert.deepEqual(order, { arm: "private", ask: ["slm"], skipped: [], shadow: false });
+    assert.deepEqual(order, { arm: "private", order: ["slm"], ask: ["slm"], skipped: [], shadow: false });
   });
 }
 
@@ -37,6 +38,10 @@ const SKIPPED: [string, Partial<Context>, boolean, ModelProvider[], [ModelProvid
   ["there is no key", {}, false, ["slm"], [["cloud", "no_key"]]],
   ["no cloud model is in date", { cloud: null }, true, ["slm"], [["cloud", "unreachable"]]],
   ["the private model's breaker is open", { slmBreaker: "open" }, true, ["cloud"], [["slm", "breaker_open"]]],
+  ["the caller has no organisation, so that nobody's names are known", { orgId: null }, true, ["slm"], [[
+    "cloud",
+    "no_names",
+  ]]],
   ["a breaker is due for a probe", { slmBreaker: "due" }, true, ["slm", "cloud"], []],
 ];
 for (const [name, context, hasKey, ask, skipped] of SKIPPED) {
@@ -58,12 +63,11 @@ Deno.test("chain() never asks the cloud for an organisation that does not allow 
   }
 });
 
-Deno.test("timeFor() keeps time for a cloud model behind, and asks nobody when it is too late", () => {
-  assert.equal(timeFor("slm", ["cloud"], 20_000), 14_000);
-  assert.equal(timeFor("slm", ["cloud"], 4_000), 2_000);
-  assert.equal(timeFor("slm", [], 20_000), 20_000);
-  assert.equal(timeFor("cloud", ["slm"], 20_000), 20_000);
-  assert.equal(timeFor("cloud", [], 299), null);
+Deno.test("timeFor() keeps time for whoever stands behind, and asks nobody when it is too late", () => {
+  assert.equal(timeFor(["cloud"], 20_000), 14_000);
+  assert.equal(timeFor(["slm"], 4_000), 2_000);
+  assert.equal(timeFor([], 20_000), 20_000);
+  assert.equal(timeFor([], 299), null);
 });
 
 Deno.test("only what says something about a provider's health counts as an outage", () => {

@@ -4,6 +4,7 @@ import type { Context, Database } from "./database.ts";
 import type { FeatureName } from "./features.gen.ts";
 import { type Cause, type Chain, isFinal, isOutage, type ModelProvider, timeFor } from "./policy.ts";
 import { type Counts, scrub } from "./scrub.ts";
+import { isOutput } from "./validate_output.ts";
 
 /** One provider's turn: what became of it (null: it answered) and how long it took. */
 export type Attempt = { provider: ModelProvider; cause: Cause | null; ms: number };
@@ -21,6 +22,8 @@ export type Outcome<F extends FeatureName> = {
 export type Providers<F extends FeatureName> = {
   database: Pick<Database, "names" | "claimProbe" | "report">;
   askSlm: (timeMs: number) => Promise<Asked<F>>;
+  /** Whether the private model is at work already, with a deadline of its own: its answer is taken however late it is. */
+  slmIsAsked: boolean;
   askCloud: AskCloud;
   background: (work: Promise<unknown>) => void;
   /** Breakers that were told of an outage and not yet of a success after it: failures count when they come in a row. */
@@ -32,22 +35,27 @@ export type Providers<F extends FeatureName> = {
  * it is, nor of what the caller gets.
  */
 export async function runChain<F extends FeatureName>(
-  { ask, skipped }: Chain,
+  { order, ask, skipped }: Chain,
   context: Context,
   request: { feature: F; promptInput: unknown; deadline: number },
   providers: Providers<F>,
 ): Promise<Outcome<F>> {
-  const attempts: Attempt[] = skipped.map(({ provider, cause }) => ({ provider, cause, ms: 0 }));
+  const attempts: Attempt[] = [];
   let paid: Outcome<F>["paid"] = null;
   let scrubbed: Counts = {};
   let unsure: Answered<F> | null = null;
-  for (const [i, provider] of ask.entries()) {
+  for (const provider of order) {
+    const passedOver = skipped.find((one) => one.provider === provider);
+    if (passedOver) {
+      attempts.push({ ...passedOver, ms: 0 });
+      continue;
+    }
     const began = performance.now();
-    const turn = await takeTurn(provider, ask.slice(i + 1));
+    const turn = await takeTurn(provider, ask.slice(ask.indexOf(provider) + 1));
     const cause = "cause" in turn ? turn.cause : null;
     attempts.push({ provider, cause, ms: Math.round(performance.now() - began) });
     if ("answer" in turn) return { given: { provider, answer: turn.answer }, attempts, paid, scrubbed };
-    if (isFinal(provider, turn.cause)) break;
+    if (isFinal(provider, turn.cause)) return { given: null, attempts, paid, scrubbed };
   }
   // An answer that the model was not sure of is still better than none.
   return { given: unsure && { provider: "slm", answer: unsure }, attempts, paid, scrubbed };
@@ -56,11 +64,12 @@ export async function runChain<F extends FeatureName>(
     provider: ModelProvider,
     behind: ModelProvider[],
   ): Promise<Asked<F>> {
-    const timeMs = timeFor(provider, behind, request.deadline - performance.now());
-    if (timeMs === null) return { cause: "no_time" };
     const breaker = provider === "slm" ? "slm" : `cloud:${context.cloud!.name}`;
     const state = provider === "slm" ? context.slmBreaker : context.cloud!.breaker;
     if (state === "due" && !await mayProbe(breaker)) return { cause: "breaker_open" };
+    const timeMs = timeFor(behind, request.deadline - performance.now()) ??
+      (provider === "slm" && providers.slmIsAsked ? 0 : null);
+    if (timeMs === null) return { cause: "no_time" };
     const asked = provider === "slm" ? await askSlm(timeMs) : await askCloud(timeMs);
     const cause = "cause" in asked ? asked.cause : null;
     const outage = cause !== null && isOutage(cause);
@@ -81,11 +90,11 @@ export async function runChain<F extends FeatureName>(
     const began = performance.now();
     let names: string[];
     try {
-      names = context.orgId === null ? [] : await providers.database.names(context.orgId);
+      names = await providers.database.names(context.orgId!);
     } catch (error) {
       // Without the names to take out, nothing may leave.
       console.error(error instanceof Error ? error.message : String(error));
-      return { cause: "failed" };
+      return { cause: "no_names" };
     }
     const clean = scrub(request.promptInput, names);
     scrubbed = clean.counts;
@@ -95,10 +104,13 @@ export async function runChain<F extends FeatureName>(
       clean.value,
       Math.max(1, timeMs - Math.ceil(performance.now() - began)),
     );
-    paid = { ...asked.paid, model: context.cloud!.model };
-    return "answer" in asked
-      ? { answer: { ...asked.answer, output: clean.restore(asked.answer.output) } }
-      : { cause: asked.cause };
+    paid = { ...asked.paid, model: context.cloud!.pricedAs };
+    if ("cause" in asked) return { cause: asked.cause };
+    // A placeholder may stand for a longer text than its field takes: then the placeholder stays.
+    const restored = clean.restore(asked.answer.output);
+    return {
+      answer: { ...asked.answer, output: isOutput(request.feature, restored) ? restored : asked.answer.output },
+    };
   }
 
   async function mayProbe(breaker: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 /** Who answers when: both doors over real HTTP, with stand-ins for the private model and for the cloud. */
 import assert from "node:assert/strict";
+import { PRIVATE } from "./database.ts";
 import {
   completed,
   late,
@@ -65,6 +66,28 @@ for (const [fault, slm, cause, context] of MOVES_ON) {
       assert.deepEqual([row.cloud_model, row.arm], [null, "private"]);
     }, { ...allowed({ ...context, allowCloud: false, stage: "canary" }), deadlineMs: 700 }));
 }
+
+Deno.test("a provider that is passed over behind a good one is nobody's failure", () =>
+  world(well, async (stage) => {
+    const { meta, row } = await told(stage);
+    assert.deepEqual([meta.provider, meta.fallback, row.fallback_reason], ["slm", undefined, null]);
+    assert.deepEqual((row.attempts as { cause: string | null }[]).map((turn) => turn.cause), [null]);
+  }, allowed({ cloud: { breaker: "open" } })));
+
+Deno.test("an answer that the private model is already at work on is taken, however long the policy took", () =>
+  world(well, async ({ risk }) => {
+    assert.equal((await (await risk({ json: RISK_BODY })).json())._meta.provider, "slm");
+    const { _meta } = await (await risk({ json: RISK_BODY })).json();
+    assert.deepEqual([_meta.provider, _meta.fallback], ["slm", undefined]);
+  }, {
+    deadlineMs: 600,
+    database: (() => {
+      let looks = 0;
+      return {
+        context: () => new Promise((done) => setTimeout(() => done(PRIVATE), looks++ ? 700 : 0)),
+      };
+    })(),
+  }));
 
 Deno.test("at off the cloud answers, and the private model is not asked", () =>
   world(well, async (stage) => {

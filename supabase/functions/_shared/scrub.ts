@@ -10,7 +10,10 @@ export type Scrubbed<T> = {
 
 /** What may never leave, most specific first. Each kind becomes a numbered placeholder such as [email 1]. */
 const KINDS: [name: string, pattern: RegExp][] = [
-  ["url", /\b(?:https?|ftp|wss?|postgres(?:ql)?|mongodb(?:\+srv)?|redis):\/\/[^\s<>"')\]]+|\bwww\.[^\s<>"')\]]+/gi],
+  [
+    "url",
+    /\b(?:https?|ftp|wss?|postgres(?:ql)?|mongodb(?:\+srv)?|redis):\/\/[^\s<>"')\]]+|\bwww\.[^\s<>"')\]]+|(?<![\w@.-])(?:[a-z0-9-]{1,63}\.){1,5}[a-z]{2,12}\/[^\s<>"')\]]*/gi,
+  ],
   ["token", /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}/g],
   ["secret", /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g],
   [
@@ -21,7 +24,7 @@ const KINDS: [name: string, pattern: RegExp][] = [
   ["email", /(?<![\p{L}\p{N}._%+'-])[\p{L}\p{N}._%+'-]{1,64}@[\p{L}\p{N}-]{1,63}(?:\.[\p{L}\p{N}-]{1,63}){1,8}/gu],
   ["id", /\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi],
   ["secret", /(?<![A-Za-z0-9+/_-])(?=[A-Za-z+/_-]*\d)(?=[\d+/_-]*[A-Za-z])[A-Za-z0-9+/_-]{32,}={0,2}/g],
-  ["phone", /(?<![\w.])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./-]?\(?\d{2,5}\)?){2,5}(?![\w.]*\d)/g],
+  ["phone", /(?<!\d|\d[.:-])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./–-]{0,3}\(?\d{2,5}\)?){2,5}(?!\d)/g],
 ];
 /** Phone numbers have at least this many digits; fewer are figures of the task. */
 const PHONE_DIGITS = 8;
@@ -48,7 +51,8 @@ export function scrub<T>(value: T, names: string[]): Scrubbed<T> {
     return placeholder;
   };
   const name = namePattern(names);
-  const clean = (text: string): string => {
+  const clean = (raw: string): string => {
+    let text = raw.normalize("NFC");
     for (const [kind, pattern] of KINDS) {
       text = text.replace(pattern, (found) => isFigure(kind, found) ? found : replace(kind, found));
     }
@@ -66,15 +70,21 @@ function isFigure(kind: string, found: string): boolean {
 
 function namePattern(names: string[]): RegExp | null {
   const parts = new Set(
-    names.flatMap((name) => [name, ...name.split(/\s+/)]).map((part) => part.trim()).filter((part) =>
-      [...part].length >= 3
-    ),
+    names.map((name) => name.normalize("NFC").trim()).flatMap((name) => [
+      name,
+      ...name.split(/[^\p{L}\p{M}'’]+/u).filter((part) => [...part].length >= 3),
+    ]).filter((part) => [...part].length >= 2),
   );
   if (parts.size === 0) return null;
   const escaped = [...parts].sort((a, b) => b.length - a.length).map((part) =>
     part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
   );
-  return new RegExp(`(?<![\\p{L}\\p{N}])(?:${escaped.join("|")})(?![\\p{L}\\p{N}])`, "giu");
+  // Scripts without spaces between words have no word boundary: there a name counts wherever it stands.
+  const bounded = (part: string) =>
+    /^[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}]+$/u.test(part)
+      ? part
+      : `(?<![\\p{L}\\p{N}])${part}(?![\\p{L}\\p{N}])`;
+  return new RegExp(escaped.map(bounded).join("|"), "giu");
 }
 
 /** The same value with every text in it changed; keys stay. */

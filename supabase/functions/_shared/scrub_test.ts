@@ -5,6 +5,9 @@ const GONE: [string, string, string[]][] = [
   ["an address", "write to anna.o'neil+x@mail.example.co.uk today", ["email"]],
   ["a phone number", "call +91 98765 43210 or (030) 123 45 678", ["phone"]],
   ["a link", "see https://drive.example.com/d/1aB?usp=1#x and www.example.org/a", ["url"]],
+  ["a link without a scheme", "files: company.sharepoint.com/sites/x and meet.google.com/abc-defg-hij", ["url"]],
+  ["a phone number behind a word", "Mob.9876543210 or Ph9876543211", ["phone"]],
+  ["a phone number with a dash", "+49 170 – 1234567", ["phone"]],
   ["a database address", "use postgres://admin:pw@db.example.com/app", ["url"]],
   ["an id", "task 3f0e8a52-7e0a-4d34-9d52-0f4c3b1d8a11", ["id"]],
   ["a JWT", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r", ["token"]],
@@ -52,6 +55,8 @@ Deno.test("scrub() takes out names in any case, whole words only, the same perso
   assert.deepEqual(counts, { name: 4 });
   assert.deepEqual(restore(["[name 3] and [name 9]"]), ["Rao and [name 9]"]);
   assert.equal(scrub("Raoul always", ["Asha Rao", "Al"]).value, "Raoul always");
+  const parts = scrub("Ask Srinivas, Marie or 王伟先生, José", ["K.Srinivas", "Anne-Marie Li", "王伟", "Jose\u0301 X"]);
+  assert.equal(parts.value, "Ask [name 1], [name 2] or [name 3]先生, [name 4]");
 });
 
 Deno.test("scrub() is linear: a hostile text of 60 KB takes no time worth naming", () => {

@@ -71,7 +71,7 @@ async function answer<F extends FeatureName>(
   // Asking the private model gives nothing away, so a caller who went there last time need not wait for the policy.
   const behind = wanted.similarTo === null ? last.get(userId) : undefined;
   let asking = performance.now();
-  const time = behind && timeFor("slm", behind, deadline - performance.now());
+  const time = behind && timeFor(behind, deadline - performance.now());
   const early = time ? askSlm(wanted.describe([]).promptInput, time) : null;
   const context = await look(services.database, userId, door.feature, wanted.similarTo);
   const prepared = wanted.describe(context.similar);
@@ -98,6 +98,7 @@ async function answer<F extends FeatureName>(
   const outcome = await runChain(order, context, { feature: door.feature, promptInput, deadline }, {
     ...services,
     troubled,
+    slmIsAsked: early !== null,
     askSlm: (timeMs) => early ?? askSlm(promptInput, timeMs),
   });
 
@@ -146,16 +147,28 @@ async function close<F extends FeatureName>(
   row: LedgerRow & { output: unknown },
 ): Promise<void> {
   const shadow = order.shadow ? await castShadow(services, feature, prepared, row) : null;
-  const alternative = await countAlternative(feature, prepared.promptInput, row.output);
+  const answered = row.provider === "slm" || row.provider === "cloud";
+  const alternative = await counted(feature, prepared.promptInput, row.output);
   await services.ledger.close({
     ...row,
     shadow,
     cloud_model: outcome.paid?.model ?? null,
-    cloud_input_tokens: outcome.paid?.input ?? null,
+    // An answer that broke off is paid all the same: what went in is counted by us then.
+    cloud_input_tokens: outcome.paid ? outcome.paid.input || alternative?.input || 0 : null,
     cloud_output_tokens: outcome.paid?.output ?? null,
-    alternative_input_tokens: alternative.input,
-    alternative_output_tokens: alternative.output,
+    alternative_input_tokens: answered ? alternative?.input ?? null : null,
+    alternative_output_tokens: answered ? alternative?.output ?? null : null,
   });
+}
+
+/** Tokens of the alternative, or null when they cannot be counted: the ledger row matters more. */
+async function counted(feature: FeatureName, promptInput: unknown, output: unknown) {
+  try {
+    return await countAlternative(feature, promptInput, output);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return null;
+  }
 }
 
 /** The private model's answer that nobody sees, and whether its risk level is the one that was given. */
@@ -171,7 +184,8 @@ async function castShadow<F extends FeatureName>(
   if ("cause" in asked) return { cause: asked.cause, ms };
   const { output, confidence, model } = asked.answer;
   const [said, shown] = [level(output), level(row.output)];
-  return { cause: null, ms, output, confidence, model, ...(said && shown ? { agrees: said === shown } : {}) };
+  const comparable = row.provider === "cloud" && said && shown;
+  return { cause: null, ms, output, confidence, model, ...(comparable ? { agrees: said === shown } : {}) };
 }
 
 function level(output: unknown): unknown {

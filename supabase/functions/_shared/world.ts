@@ -101,6 +101,7 @@ export async function world(
           endpoint: cloud.url,
           apiVersion: null,
           model: "gpt-4o-mini",
+          pricedAs: "gpt-4o-mini",
           keyName: "OPENAI_API_KEY",
           breaker: "closed",
           usdLeft: 1,
