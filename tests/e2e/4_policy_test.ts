@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { done, service } from "./project.ts";
-import { ask, edge, MODEL_KEY, type Seen, type User, user } from "./second_edge.ts";
+import { ask, edge, MODEL_KEY, pointCloudAt, type Seen, type User, user } from "./second_edge.ts";
 import { CLOUD_FAULTS, type Fault, SLM_FAULTS, standIns, title } from "./stand_ins.ts";
 
 const SLOW_MS = 2_500;
@@ -60,8 +60,7 @@ const CAUSE: Record<Fault, { slm: string; cloud: string }> = {
 Deno.test("every fault on either side, under both policies: answers, ledger, and what reached the cloud", async (t) => {
   const models = await standIns(SLOW_MS);
   const second = await edge(models);
-  const before = await done(service.from("slm_providers").select("*"));
-  await done(service.from("slm_providers").update({ endpoint: models.cloudUrl }).eq("model", "gpt-4o-mini").select());
+  const restoreCloud = await pointCloudAt(models.cloudUrl);
   await done(service.from("slm_rollouts").update({ min_confidence: 20 }).neq("feature", "").select());
   await done(service.from("slm_operator_settings").update({ daily_cloud_usd: 1000 }).eq("id", true).select());
   try {
@@ -93,13 +92,7 @@ Deno.test("every fault on either side, under both policies: answers, ledger, and
         const where = `${feature} ${slm} ${cloud} ${who === open ? "open" : "closed"}: ${JSON.stringify(row)}`;
         assert.deepEqual(attempts, turns, where);
         const last = turns.at(-1);
-        const nobody = slm === "unsure" && last !== "refusal"
-          ? "slm"
-          : slm === "unsure"
-          ? "slm"
-          : feature === "risk"
-          ? "rules"
-          : "none";
+        const nobody = slm === "unsure" && last !== "refusal" ? "slm" : feature === "risk" ? "rules" : "none";
         assert.equal(row.provider, last === null ? (turns.length === 1 ? "slm" : "cloud") : nobody, where);
         assert.equal(row.fallback_reason, turns[0], where);
       }
@@ -129,7 +122,6 @@ Deno.test("every fault on either side, under both policies: answers, ledger, and
         await user(second.url, true),
       ];
       const erased = users.at(-1)!;
-      const already = (await settled(users, 0)).length;
       const answered: { id: string; user: User; before: boolean }[] = [];
       const counts: Record<string, number> = {};
       let [next, plans, wiped] = [0, 0, false];
@@ -172,7 +164,18 @@ Deno.test("every fault on either side, under both policies: answers, ledger, and
       const ids = new Map(rows.map((row) => [row.id as string, row]));
       assert.equal(ids.size, rows.length, "a request has two rows");
       for (const { id } of sure) assert.equal(ids.get(id)?.status, "closed", `request ${id} has no closed row`);
-      assert.ok(already >= 0);
+      const forgotten = new Set(
+        answered.filter(({ user: who, before }) => who === erased && before).map(({ id }) => id),
+      );
+      const left = (await settled([erased], 0)).filter((row) => forgotten.has(row.id as string));
+      assert.deepEqual(left, [], "an erased user's row came back");
+      const privateUsers = new Set([closed.id, users[3]!.id]);
+      for (const row of rows) {
+        assert.equal(row.arm === "private", privateUsers.has(row.user_id as string), JSON.stringify(row));
+        if (row.arm === "private") assert.ok(row.provider !== "cloud" && row.cloud_model === null, JSON.stringify(row));
+        if (row.arm === "candidate") assert.equal((row.attempts as { provider: string }[])[0]!.provider, "slm");
+        if (row.arm === "current") assert.equal((row.attempts as { provider: string }[])[0]!.provider, "cloud");
+      }
       assert.deepEqual(
         models.sent.filter((body) => /m\d+closed/.test(body)),
         [],
@@ -197,9 +200,7 @@ Deno.test("every fault on either side, under both policies: answers, ledger, and
   } finally {
     await second.stop().catch(() => "");
     await models.stop();
-    for (const row of before) {
-      await done(service.from("slm_providers").update({ endpoint: row.endpoint }).eq("name", row.name).select());
-    }
+    await restoreCloud();
     await done(service.from("slm_rollouts").update({ min_confidence: 0 }).neq("feature", "").select());
     await stage("full", 100);
     await calm();

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { done, service } from "./project.ts";
-import { ask, edge, user } from "./second_edge.ts";
+import { ask, edge, pointCloudAt, user } from "./second_edge.ts";
 import { standIns, title } from "./stand_ins.ts";
 
 const state = Deno.env.get("STACK_STATE")!;
@@ -26,6 +26,7 @@ for (
   Deno.test(`when the database ${name}, answers go on, and the ledger has each of them once afterwards`, async () => {
     const models = await standIns(0);
     const second = await edge(models, 15_400, 5_000);
+    const restoreCloud = await pointCloudAt(models.cloudUrl);
     let isDown = false;
     try {
       const who = await user(second.url, true);
@@ -60,6 +61,7 @@ for (
       if (isDown) await up();
       await second.stop();
       await models.stop();
+      await restoreCloud();
       await done(service.from("slm_breakers").delete().neq("provider", "").select());
     }
   });

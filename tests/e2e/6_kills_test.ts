@@ -30,7 +30,7 @@ Deno.test(`over ${KILLS} kills of the edge, each acknowledged request has its on
         acknowledged.push(answer!.id);
       });
       const settled = Promise.allSettled(asked);
-      await new Promise((next) => setTimeout(next, ((kill * 7919) % 240) / 2));
+      await new Promise((next) => setTimeout(next, ((kill * 7919) % 240) * 1.5));
       await second.stop("SIGKILL");
       cut += (await settled).filter(({ status }) => status === "rejected").length;
     }

@@ -98,3 +98,14 @@ export async function ask({ client }: User, feature: "risk" | "plan", about: str
   if (!assertPlan(data)) return null;
   return { id: data.ai_metadata.request_id, provider: data.ai_metadata.provider, fallback: data.ai_metadata.fallback };
 }
+
+/** Lets the project's cloud model be the stand-in; gives back what undoes it. */
+export async function pointCloudAt(endpoint: string): Promise<() => Promise<void>> {
+  const before = await done(service.from("slm_providers").select("name,endpoint"));
+  await done(service.from("slm_providers").update({ endpoint }).neq("name", "").select());
+  return async () => {
+    for (const { name, endpoint } of before) {
+      await done(service.from("slm_providers").update({ endpoint }).eq("name", name).select());
+    }
+  };
+}
