@@ -198,8 +198,7 @@ def gateway(places: Places, keys: Mapping[str, str]) -> Child:
 
 def start(places: Places, wanted: list[Child]) -> None:
     """Start every child, wait until each answers; on any failure stop them all again."""
-    for port in (places.inference_port, places.lite_port, places.port):
-        check_port(port)
+    check_ports(places)
     (places.state / "ports.json").write_text(json.dumps({"port": places.port, "inference_port": places.inference_port}))
     try:
         for child in wanted:
@@ -225,6 +224,12 @@ def is_running(places: Places) -> bool:
 def read_ports(places: Places) -> tuple[int, int]:
     ports = json.loads((places.state / "ports.json").read_text())
     return ports["port"], ports["inference_port"]
+
+
+def check_ports(places: Places) -> None:
+    """Raises StackError when another program listens on one of the system's ports."""
+    for port in (places.port, places.lite_port, places.inference_port):
+        check_port(port)
 
 
 def check_port(port: int) -> None:

@@ -39,6 +39,8 @@ examples:
   python -m trainer upkeep                                sweep, retention, guard: every few minutes, by cron
   python -m trainer erase 3f0e8a52-7e0a-4d34-9d52-0f4c3b1d8a11
 """
+STATUS_COLUMNS = 150
+"""The status tables' least width: cut figures say less than a line that a narrow terminal breaks."""
 WORK = REPOSITORY / ".stack" / "starter"
 
 
@@ -153,7 +155,7 @@ def _status(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(status, indent=2))
     else:
-        Console().print(show_status(status))
+        Console(width=max(Console().width, STATUS_COLUMNS)).print(show_status(status))
 
 
 def _rollout(options: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ def set_stage(project: Project, feature: str, stage: str, *, by: str, reason: st
     names = {name(*where): where for where in ORDER}
     if stage not in names:
         raise WrongRollout(f"There is no stage {stage!r}: the stages are {', '.join(names)}")
+    find(project, feature)
     _set(project, feature, *names[stage], by=by, reason=reason or "set by hand")
     return find(project, feature)
 

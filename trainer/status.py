@@ -55,8 +55,12 @@ def provider_warnings(providers: Sequence[Row], today: date) -> list[str]:
 
 def show_status(status: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [f"[bold yellow]warning[/]: {warning}" for warning in status["warnings"]]
-    parts += [_rollouts(status["rollouts"]), _days(status["days"]), _reasons(status["fallback_reasons"]), _savings(status["savings"], status["break_even"])]
-    return Group(*parts, _breakers(status["breakers"]))
+    parts.append(_rollouts(status["rollouts"]))
+    parts.append(_days(status["days"]) if status["days"] else "requests: none in these days")
+    parts.append(_reasons(status["fallback_reasons"]) if status["fallback_reasons"] else "every first provider answered")
+    parts.append(_savings(status["savings"], status["break_even"]))
+    parts.append(_breakers(status["breakers"]) if status["breakers"] else "no breaker was ever touched")
+    return Group(*parts)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -107,7 +111,11 @@ def _savings(rows: Sequence[Row], break_even: Row) -> Group:
             _usd(row["saved_so_far_usd"]),
         )
     needed = break_even.get("break_even_requests_per_day")
-    line = f"break-even at {needed:,.0f} requests a day; {float(break_even['requests_per_day']):,.1f} a day came" if needed is not None else "break-even unknown: no requests yet, or no machine price"
+    line = (
+        f"break-even at {needed:,.0f} requests a day; {float(break_even['requests_per_day']):,.1f} a day came"
+        if needed is not None
+        else "break-even unknown: it needs a machine price (slm_machine_prices) and requests"
+    )
     return Group(table, line)
 
 
