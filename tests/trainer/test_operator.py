@@ -75,7 +75,7 @@ def test_status_shows_every_part(project: Project, environment: dict[str, str], 
     with console.capture() as captured:
         console.print(show_status(status))
     text = captured.get()
-    assert all(part in text for part in ("rollout", "local share", "timeout", "savings against", "breakers", "enter a machine price", "50%"))
+    assert all(part in text for part in ("rollout", "local share", "timeout", "savings against", "breaker", "enter a machine price", "50%"))
     code, out, _ = run(capsys, "status", "--json")
     assert code == 0
     assert set(json.loads(out)) == {"rollouts", "days", "local_share", "fallback_reasons", "savings", "break_even", "providers", "breakers", "warnings"}
