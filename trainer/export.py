@@ -18,6 +18,11 @@ from trainer.finetune import REPOSITORY, Progress, axolotl_environment, run_proc
 from trainer.format import format_conversations
 
 MAX_ADAPTER_BYTES = 5_000_000
+PATH_KEYS = (
+    *(f"general.{what}.{key}" for what in ("base_model", "dataset") for key in ("count", "0.name", "0.repo_url")),
+    "general.tags",
+)
+"""Where the converter writes the folders of the machine that trained: nobody else's business."""
 
 
 def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progress: Progress) -> dict[str, Any]:
@@ -25,9 +30,12 @@ def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progr
     converter = axolotl / "llama.cpp" / "convert_lora_to_gguf.py"
     if not converter.exists():
         raise MissingEnvironment(f"Cannot find llama.cpp's converter at {converter}: run scripts/setup-axolotl first")
-    gguf = out / "adapter.gguf"
-    command = ["python", str(converter), "--base", str(base), "--outtype", "f16", "--outfile", str(gguf), str(adapter)]
-    run_process(command, axolotl=axolotl, log=out / "export.log", progress=lambda _line: None)
+    converted, gguf, log = out / "converted.gguf", out / "adapter.gguf", out / "export.log"
+    command = ["python", str(converter), "--base", str(base), "--outtype", "f16", "--outfile", str(converted), str(adapter)]
+    run_process(command, axolotl=axolotl, log=log, progress=lambda _line: None)
+    removals = [word for key in PATH_KEYS for word in ("--remove-metadata", key)]
+    run_process(["gguf-new-metadata", *removals, "--force", str(converted), str(gguf)], axolotl=axolotl, log=log, progress=lambda _line: None)
+    converted.unlink()
     size = gguf.stat().st_size
     progress(f"export: {size / 1e6:.1f} MB")
     if size > MAX_ADAPTER_BYTES:

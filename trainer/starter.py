@@ -19,7 +19,7 @@ from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion
 from trainer.axolotl_config import LoraRecipe
 from trainer.evaluate import evaluate
-from trainer.export import check_tokens, export_adapter
+from trainer.export import PATH_KEYS, check_tokens, export_adapter
 from trainer.finetune import Progress, dequantise_base, finetune, package_versions
 from trainer.format import format_conversations
 from trainer.plan_teacher import plan_examples
@@ -103,7 +103,9 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
         keep_partial=True,
     )
     weights = work / "adapter" / "adapter_model.safetensors"
-    exported = run_stage(work / "export", {"weights": file_sha256(weights)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress))
+    exported = run_stage(
+        work / "export", {"weights": file_sha256(weights), "without": list(PATH_KEYS)}, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=axolotl, progress=progress)
+    )
     version = ModelVersion(name=MODEL_NAME, base_sha256=base["base_sha256"], adapter_sha256=exported["sha256"], prompt_style="tag")
     held_out = read_examples(work / "data" / "held_out.jsonl")
     judged = run_stage(

@@ -23,6 +23,13 @@ def test_the_default_is_the_packaged_model_with_the_starter_adapter() -> None:
     assert (STARTER / "adapter.gguf").stat().st_size <= 5_000_000
 
 
+def test_the_starter_adapter_names_no_folder_of_the_machine_that_trained_it() -> None:
+    metadata = (STARTER / "adapter.gguf").read_bytes()[:4096]
+    assert b"adapter.lora.alpha" in metadata
+    assert b"general.base_model" not in metadata
+    assert b"general.dataset" not in metadata
+
+
 def copied_adapter(folder: Path, **changes: str) -> Path:
     shutil.copytree(STARTER, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
