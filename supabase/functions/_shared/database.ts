@@ -81,7 +81,9 @@ export function database(supabaseUrl: string, secretKey: string): Database {
   return {
     async context(userId, feature, wish) {
       const about = wish ? { p_title: wish.title, p_skills: wish.skills, p_similar: SIMILAR_TASKS } : {};
-      return read(await call("slm_context", { p_user_id: userId, p_feature: feature, ...about }, LOOK_MS));
+      return read(
+        await call("slm_context", { p_user_id: userId, p_feature: feature, ...about }, LOOK_MS) as ContextRow,
+      );
     },
     async names(orgId) {
       return await call("slm_names", { p_org_id: orgId }, LOOK_MS) as string[];
@@ -101,8 +103,29 @@ export function database(supabaseUrl: string, secretKey: string): Database {
   };
 }
 
-// deno-lint-ignore no-explicit-any -- the shape is slm_context's, which a database story holds
-function read(data: any): Context {
+/** What slm_context answers; a database story holds it to this. */
+type ContextRow = {
+  org_id: string | null;
+  allow_cloud: boolean;
+  stage: Context["stage"];
+  in_share: boolean;
+  min_confidence: number;
+  slm_breaker: BreakerState;
+  cloud: {
+    name: string;
+    api: Cloud["api"];
+    endpoint: string;
+    api_version: string | null;
+    model: string;
+    priced_as: string;
+    key_name: string;
+    breaker: BreakerState;
+    usd_left: number;
+  } | null;
+  similar: SimilarTask[];
+};
+
+function read(data: ContextRow): Context {
   const cloud = data.cloud;
   return {
     orgId: data.org_id,

@@ -72,6 +72,7 @@ export async function runChain<F extends FeatureName>(
     if (timeMs === null) return { cause: "no_time" };
     const asked = provider === "slm" ? await askSlm(timeMs) : await askCloud(timeMs);
     const cause = "cause" in asked ? asked.cause : null;
+    if (cause === "no_names") return asked; // Nobody was asked, so there is nothing to tell the breaker.
     const outage = cause !== null && isOutage(cause);
     if (outage || state !== "closed" || providers.troubled.has(breaker)) report(breaker, outage ? cause : null);
     return asked;

@@ -202,6 +202,12 @@ Deno.test("what may leave is scrubbed, the answer gets its words back, and the l
     database: { names: () => Promise.resolve(["Asha Rao"]) },
   }));
 
+Deno.test("a probe that did not reach the cloud does not close its breaker", () =>
+  world(null, async (stage) => {
+    await told(stage);
+    assert.deepEqual(stage.reports, [["slm", "unreachable"]]);
+  }, { ...allowed({ cloud: { breaker: "due" } }), database: { names: () => Promise.reject(new Error("down")) } }));
+
 Deno.test("when the names to take out cannot be had, nothing leaves", () =>
   world(null, async (stage) => {
     const { meta } = await told(stage);

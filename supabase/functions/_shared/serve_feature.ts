@@ -82,7 +82,7 @@ async function answer<F extends FeatureName>(
   if (!early) asking = performance.now();
   const started = {
     id,
-    created_at: new Date(Date.now() - (asking - arrived)).toISOString(),
+    created_at: new Date(Date.now() - (performance.now() - arrived)).toISOString(),
     org_id: context.orgId,
     user_id: userId,
     task_id: prepared.taskId,
