@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from shared_schemas import wording
 from shared_schemas.feature import AnyFeature, PromptStyle
+from shared_schemas.features import risk
 
 _HEADER = """\
 // Written by scripts/generate from shared_schemas. Do not edit: a test fails when this file is stale.
-// Owns what both languages must agree on: shapes, limits, instructions. Knows nothing of HTTP.
+// Owns what both languages must agree on: shapes, limits, instructions, words that decide. Knows nothing of HTTP.
 """
 _STYLES: tuple[PromptStyle, ...] = ("tag", "instructions")
 
@@ -24,7 +26,21 @@ def typescript(features: Mapping[str, AnyFeature]) -> str:
     parts += [f"export type {name} = {_type(schema)};\n" for name, schema in shapes.items()]
     parts.append(f"export const features = {json.dumps({name: _facts(feature) for name, feature in features.items()}, indent=2, ensure_ascii=False)} as const;\n")
     parts.append("export type FeatureName = keyof typeof features;\n")
+    parts.append(f"/** What `reject` looks for: regular expressions, all but `figure` in any case. */\nexport const wording = {json.dumps(_wording(), indent=2)} as const;\n")
     return "\n".join(parts)
+
+
+def _wording() -> dict[str, Any]:
+    return {
+        "jargon": wording.JARGON,
+        "same": wording.SAME,
+        "milestoneWords": {milestone: words.pattern for milestone, words in risk.MILESTONE_WORDS.items()},
+        "milestoneFigures": risk.MILESTONE_FIGURES,
+        "allDone": risk.ALL_DONE.pattern,
+        "noneDone": risk.NONE_DONE.pattern,
+        "figure": risk.FIGURE.pattern,
+        "doneFigure": risk.DONE_FIGURE.pattern,
+    }
 
 
 def _facts(feature: AnyFeature) -> dict[str, Any]:

@@ -51,3 +51,10 @@ def test_the_rules_answer_as_the_coach_must(case: dict[str, Any]) -> None:
     task, answer = RiskInput.model_validate(case["promptInput"]), RiskOutput.model_validate(case["rules"])
     assert RISK.reject(task, answer) == []
     assert answer.risk_level == task.suggested
+
+
+def test_the_golden_verdicts_are_what_the_features_say() -> None:
+    for case in golden("reject"):
+        feature = FEATURES[case["feature"]]
+        prompt_input, output = feature.prompt_input.model_validate(case["promptInput"]), feature.output.model_validate(case["output"])
+        assert (feature.reject(prompt_input, output) == []) is case["accepted"], case["output"]

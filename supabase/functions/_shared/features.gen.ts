@@ -1,5 +1,5 @@
 // Written by scripts/generate from shared_schemas. Do not edit: a test fails when this file is stale.
-// Owns what both languages must agree on: shapes, limits, instructions. Knows nothing of HTTP.
+// Owns what both languages must agree on: shapes, limits, instructions, words that decide. Knows nothing of HTTP.
 
 export type RiskInput = { title: string; level: "low" | "medium" | "high"; milestone: "none" | "50_percent" | "75_percent" | "1h_left" | "30m_left"; micro_task: boolean; pace: "unknown" | "ahead" | "on_pace" | "behind" | "far_behind" | "not_started"; done_percent: number; gone_percent: number; steps_done: number; steps_left: number; budget_minutes: number; spent_minutes: number; delay_minutes: number; left: string; late: string; suggested: "low" | "medium" | "high"; };
 
@@ -371,3 +371,36 @@ export const features = {
 } as const;
 
 export type FeatureName = keyof typeof features;
+
+/** What `reject` looks for: regular expressions, all but `figure` in any case. */
+export const wording = {
+  "jargon": [
+    "allocated hours",
+    "predicted delay",
+    "predicted total",
+    "velocity",
+    "progress ratio",
+    "threat level",
+    "points/hour"
+  ],
+  "same": 0.85,
+  "milestoneWords": {
+    "50_percent": "\\bhalf\\b|\\bhalfway\\b|\\b50 ?%",
+    "75_percent": "\\bthree quarters\\b|\\blast quarter\\b|\\b75 ?%",
+    "1h_left": "\\b(one|an|last|1) hour\\b|\\b60 min",
+    "30m_left": "\\b30 ?min|\\bhalf an hour\\b|\\bthirty min"
+  },
+  "milestoneFigures": {
+    "50_percent": [
+      50
+    ],
+    "75_percent": [
+      75,
+      25
+    ]
+  },
+  "allDone": "\\b(everything|all the work|all steps) (is|are) (done|ticked off|finished)",
+  "noneDone": "\\b(nothing|no step) is (done|ticked off)",
+  "figure": "([0-9]+) ?%",
+  "doneFigure": "([0-9]+) ?% (?:of the work )?(?:is )?(?:already )?(?:done|complete|finished)"
+} as const;

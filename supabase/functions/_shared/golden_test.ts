@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describePlan, readPlanWish } from "./describe_plan.ts";
 import { describeTask } from "./describe_task.ts";
 import { messages } from "./messages.ts";
+import { reject } from "./reject.ts";
 import { rulesRisk } from "./rules_risk.ts";
 import { isOutput } from "./validate_output.ts";
 
@@ -35,5 +36,16 @@ Deno.test("messages() with instructions are the same bytes as in Python", () => 
   for (const feature of ["risk", "plan"] as const) {
     const [{ promptInput, instructed }] = golden(`${feature}.json`);
     assert.deepEqual(messages(feature, promptInput, "instructions"), instructed);
+  }
+});
+
+Deno.test("reject() gives the same verdicts as in Python", () => {
+  const cases = golden("reject.json");
+  const verdicts = new Set(cases.map(({ feature, accepted }) => `${feature} ${accepted}`));
+  assert.equal(verdicts.size, 4);
+  for (const { feature, promptInput, output, accepted } of cases) {
+    assert.ok(isOutput(feature, output) || !accepted);
+    const faults = reject(feature, promptInput, output);
+    assert.equal(faults.length === 0, accepted, `${faults} ${JSON.stringify(output)} ${JSON.stringify(promptInput)}`);
   }
 });
