@@ -39,6 +39,9 @@ const RELATIONS = {
   slm_machine_prices: ALL,
   slm_expenses: ALL,
   slm_erasures: ALL,
+  slm_cloud_spending: ALL,
+  slm_removed_totals: ALL,
+  slm_totals_daily: ["select"],
   slm_guard_outcomes: ["select"],
   slm_daily: ["select"],
   slm_fallback_reasons_daily: ["select"],
@@ -51,6 +54,8 @@ const RELATIONS = {
 const FUNCTIONS = {
   slm_snapshot_provenance: [],
   slm_forget_late_rows: [],
+  slm_keep_totals: [],
+  slm_permit_cloud: ["service_role"],
   slm_similar_tasks: ["service_role"],
   slm_report: ["service_role"],
   slm_claim_probe: ["service_role"],

@@ -8,7 +8,8 @@ import { isOutput } from "./validate_output.ts";
 /** Tokens as the cloud counted them: what is paid for, whether the answer is used or not. */
 export type Paid = { input: number; output: number };
 
-export type AskedCloud<F extends FeatureName> = Asked<F> & { paid: Paid };
+/** `paid` is null when nothing is owed: the cloud never answered, or refused with an error. */
+export type AskedCloud<F extends FeatureName> = Asked<F> & { paid: Paid | null };
 
 export type AskCloud = <F extends FeatureName>(
   cloud: Cloud,
@@ -21,7 +22,14 @@ export type AskCloud = <F extends FeatureName>(
 const MAX_BYTES = 256 * 1024;
 /** Well over the longest answer of either feature; bounds what a model that rambles may cost. */
 const MAX_TOKENS = 2_000;
-const NOTHING: Paid = { input: 0, output: 0 };
+const UNCOUNTED: Paid = { input: 0, output: 0 };
+
+/** The most tokens that a question and its answer may be counted as: none is shorter than a byte. */
+export function mostTokens(feature: FeatureName, promptInput: unknown): Paid {
+  const schema = JSON.stringify(features[feature].outputSchema);
+  const said = messages(feature, promptInput, "instructions").map(({ content }) => content).join("");
+  return { input: 2 * new TextEncoder().encode(said + schema).length, output: MAX_TOKENS };
+}
 
 /**
  * Asks an OpenAI-compatible model once, with structured outputs. Never throws: whatever goes wrong has a name.
@@ -29,9 +37,10 @@ const NOTHING: Paid = { input: 0, output: 0 };
  */
 export function cloudClient(key: (name: string) => string | undefined): AskCloud {
   return async <F extends FeatureName>(cloud: Cloud, feature: F, promptInput: unknown, timeMs: number) => {
+    let response: Response | undefined;
     try {
       const { url, headers } = address(cloud, key(cloud.keyName) ?? "");
-      const response = await fetch(url, {
+      response = await fetch(url, {
         method: "POST",
         headers: { "content-type": "application/json", ...headers },
         body: JSON.stringify(question(cloud, feature, promptInput)),
@@ -39,10 +48,11 @@ export function cloudClient(key: (name: string) => string | undefined): AskCloud
         redirect: "error",
       });
       const body = await bounded(response);
-      return response.ok ? read(cloud, feature, body) : { cause: causeOf(response.status, body), paid: NOTHING };
+      return response.ok ? read(cloud, feature, body) : { cause: causeOf(response.status, body), paid: null };
     } catch (error) {
       const timeout = error instanceof DOMException && error.name === "TimeoutError";
-      return { cause: timeout ? "timeout" : "unreachable", paid: NOTHING };
+      // What broke off on the way is owed all the same, and so may be what took too long.
+      return { cause: timeout ? "timeout" : "unreachable", paid: timeout || response?.ok ? UNCOUNTED : null };
     }
   };
 }

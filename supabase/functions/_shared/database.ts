@@ -50,19 +50,25 @@ export type LedgerRow = Record<string, unknown> & { id: string };
 /** A wish for similar tasks of the caller's own organisation. */
 export type Wish = { title: string; skills: string[] };
 
+/** A question to the cloud, by its price: tokens are the most that may be counted. */
+export type Question = { requestId: string; orgId: string; model: string; input: number; output: number };
+
 /** What the edge functions ask of the database. Each call may reject; none is needed for an answer. */
 export type Database = {
   context(userId: string, feature: string, wish: Wish | null): Promise<Context>;
-  /** Full names of an organisation's people, to be taken out of a text that may leave. */
-  names(orgId: string): Promise<string[]>;
+  /**
+   * Reserves what a question to the cloud may cost at most. Gives the full names of the organisation's people, to be
+   * taken out of a text that may leave; null when a daily cap does not allow the question.
+   */
+  permit(question: Question): Promise<string[] | null>;
   claimProbe(provider: string): Promise<boolean>;
-  /** Tells a breaker how a provider did: null for well, else why not. */
+  /** Tells a breaker how a provider did: null for well after a probe, else why not. */
   report(provider: string, cause: string | null): Promise<void>;
   open(row: LedgerRow): Promise<void>;
   close(row: LedgerRow): Promise<void>;
 };
 
-/** How long an answer waits for the policy before the private one holds, and for a name list before nothing leaves. */
+/** How long an answer waits for the policy before the private one holds, and for a permit before nothing leaves. */
 const LOOK_MS = 1_500;
 /** How long a write may take: nobody waits for it. */
 const WRITE_MS = 5_000;
@@ -85,8 +91,9 @@ export function database(supabaseUrl: string, secretKey: string): Database {
         await call("slm_context", { p_user_id: userId, p_feature: feature, ...about }, LOOK_MS) as ContextRow,
       );
     },
-    async names(orgId) {
-      return await call("slm_names", { p_org_id: orgId }, LOOK_MS) as string[];
+    async permit({ requestId, orgId, model, input, output }) {
+      const question = { p_request_id: requestId, p_org_id: orgId, p_model: model, p_input: input, p_output: output };
+      return await call("slm_permit_cloud", question, LOOK_MS) as string[] | null;
     },
     async claimProbe(provider) {
       return await call("slm_claim_probe", { p_provider: provider }, LOOK_MS) === true;

@@ -1,8 +1,9 @@
-import type { AskCloud, Paid } from "./ask_cloud.ts";
+import { type AskCloud, mostTokens, type Paid } from "./ask_cloud.ts";
 import type { Answered, Asked } from "./ask_inference.ts";
 import type { Context, Database } from "./database.ts";
 import type { FeatureName } from "./features.gen.ts";
 import { type Cause, type Chain, isFinal, isOutage, type ModelProvider, timeFor } from "./policy.ts";
+import { reject } from "./reject.ts";
 import { type Counts, scrub } from "./scrub.ts";
 import { isOutput } from "./validate_output.ts";
 
@@ -13,21 +14,19 @@ export type Outcome<F extends FeatureName> = {
   /** The answer and who gave it; null when every model failed. */
   given: { provider: ModelProvider; answer: Answered<F> } | null;
   attempts: Attempt[];
-  /** What the cloud is owed, whether its answer was used or not; null when it was not asked. */
+  /** What the cloud is owed, whether its answer was used or not; null when nothing is. */
   paid: Paid & { model: string } | null;
   scrubbed: Counts;
 };
 
 /** What the chain stands on. */
 export type Providers<F extends FeatureName> = {
-  database: Pick<Database, "names" | "claimProbe" | "report">;
+  database: Pick<Database, "permit" | "claimProbe" | "report">;
   askSlm: (timeMs: number) => Promise<Asked<F>>;
   /** Whether the private model is at work already, with a deadline of its own: its answer is taken however late it is. */
   slmIsAsked: boolean;
   askCloud: AskCloud;
   background: (work: Promise<unknown>) => void;
-  /** Breakers that were told of an outage and not yet of a success after it: failures count when they come in a row. */
-  troubled: Set<string>;
 };
 
 /**
@@ -37,7 +36,7 @@ export type Providers<F extends FeatureName> = {
 export async function runChain<F extends FeatureName>(
   { order, ask, skipped }: Chain,
   context: Context,
-  request: { feature: F; promptInput: unknown; deadline: number },
+  request: { id: string; feature: F; promptInput: unknown; deadline: number },
   providers: Providers<F>,
 ): Promise<Outcome<F>> {
   const attempts: Attempt[] = [];
@@ -72,9 +71,11 @@ export async function runChain<F extends FeatureName>(
     if (timeMs === null) return { cause: "no_time" };
     const asked = provider === "slm" ? await askSlm(timeMs) : await askCloud(timeMs);
     const cause = "cause" in asked ? asked.cause : null;
-    if (cause === "no_names") return asked; // Nobody was asked, so there is nothing to tell the breaker.
+    if (cause === "no_names" || cause === "over_budget") return asked; // Nobody was asked: the breaker learns nothing.
     const outage = cause !== null && isOutage(cause);
-    if (outage || state !== "closed" || providers.troubled.has(breaker)) report(breaker, outage ? cause : null);
+    if (outage || state !== "closed") {
+      providers.background(providers.database.report(breaker, outage ? cause : null));
+    }
     return asked;
   }
 
@@ -89,29 +90,33 @@ export async function runChain<F extends FeatureName>(
 
   async function askCloud(timeMs: number): Promise<Asked<F>> {
     const began = performance.now();
-    let names: string[];
+    const cloud = context.cloud!;
+    let names: string[] | null;
     try {
-      names = await providers.database.names(context.orgId!);
+      const most = mostTokens(request.feature, request.promptInput);
+      const question = { requestId: request.id, orgId: context.orgId!, model: cloud.pricedAs, ...most };
+      names = await providers.database.permit(question);
     } catch (error) {
       // Without the names to take out, nothing may leave.
       console.error(error instanceof Error ? error.message : String(error));
       return { cause: "no_names" };
     }
+    if (names === null) return { cause: "over_budget" };
     const clean = scrub(request.promptInput, names);
     scrubbed = clean.counts;
     const asked = await providers.askCloud(
-      context.cloud!,
+      cloud,
       request.feature,
       clean.value,
       Math.max(1, timeMs - Math.ceil(performance.now() - began)),
     );
-    paid = { ...asked.paid, model: context.cloud!.pricedAs };
+    paid = asked.paid && { ...asked.paid, model: cloud.pricedAs };
     if ("cause" in asked) return { cause: asked.cause };
     // A placeholder may stand for a longer text than its field takes: then the placeholder stays.
     const restored = clean.restore(asked.answer.output);
-    return {
-      answer: { ...asked.answer, output: isOutput(request.feature, restored) ? restored : asked.answer.output },
-    };
+    const output = isOutput(request.feature, restored) ? restored : asked.answer.output;
+    if (reject(request.feature, request.promptInput, output).length > 0) return { cause: "rejected" };
+    return { answer: { ...asked.answer, output } };
   }
 
   async function mayProbe(breaker: string): Promise<boolean> {
@@ -120,11 +125,5 @@ export async function runChain<F extends FeatureName>(
     } catch {
       return false;
     }
-  }
-
-  function report(breaker: string, cause: Cause | null): void {
-    if (cause) providers.troubled.add(breaker);
-    else providers.troubled.delete(breaker);
-    providers.background(providers.database.report(breaker, cause));
   }
 }

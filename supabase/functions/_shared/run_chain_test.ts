@@ -1,6 +1,6 @@
 /** Who answers when: both doors over real HTTP, with stand-ins for the private model and for the cloud. */
 import assert from "node:assert/strict";
-import { PRIVATE } from "./database.ts";
+import { PRIVATE, type Question } from "./database.ts";
 import {
   completed,
   late,
@@ -151,18 +151,6 @@ Deno.test("outages are told to the breaker of the provider that had them, other 
     assert.deepEqual(reports, [["cloud:openai-test", "overloaded"]]);
   }, { ...allowed(), cloud: error(429, "rate_limit") }));
 
-Deno.test("a success after an outage is told too, so that only failures in a row count", () => {
-  let calls = 0;
-  return world(
-    () => calls++ === 1 ? error(500, "internal")(new Request("http://x/")) : Response.json(predicted(RISK)),
-    async ({ risk, reports, settle }) => {
-      for (let i = 0; i < 4; i++) await (await risk({ json: RISK_BODY })).body?.cancel();
-      await settle();
-      assert.deepEqual(reports, [["slm", "failed"], ["slm", null]]);
-    },
-  );
-});
-
 Deno.test("a due breaker is probed by whoever wins the probe, and a good answer closes it", () =>
   world(well, async ({ risk, asked, reports, settle }) => {
     await (await risk({ json: RISK_BODY })).body?.cancel();
@@ -199,20 +187,60 @@ Deno.test("what may leave is scrubbed, the answer gets its words back, and the l
         ...PLAN,
         suggested_plan: [{ phase: "build_guidance", title: "Call [name 1] back about it", duration: 2, risk: "low" }],
       })),
-    database: { names: () => Promise.resolve(["Asha Rao"]) },
+    database: { permit: () => Promise.resolve(["Asha Rao"]) },
   }));
 
 Deno.test("a probe that did not reach the cloud does not close its breaker", () =>
   world(null, async (stage) => {
     await told(stage);
     assert.deepEqual(stage.reports, [["slm", "unreachable"]]);
-  }, { ...allowed({ cloud: { breaker: "due" } }), database: { names: () => Promise.reject(new Error("down")) } }));
+  }, { ...allowed({ cloud: { breaker: "due" } }), database: { permit: () => Promise.reject(new Error("down")) } }));
 
 Deno.test("when the names to take out cannot be had, nothing leaves", () =>
   world(null, async (stage) => {
     const { meta } = await told(stage);
     assert.deepEqual([meta.provider, stage.sent.length], ["rules", 0]);
-  }, { ...allowed(), database: { names: () => Promise.reject(new Error("down")) } }));
+  }, { ...allowed(), database: { permit: () => Promise.reject(new Error("down")) } }));
+
+for (
+  const [fault, cloud, model] of [
+    ["refused with an error", error(429, "rate_limit"), null],
+    ["never came", null, null],
+    ["took too long", late, "gpt-4o-mini"],
+    ["was no answer", () => new Response("{"), "gpt-4o-mini"],
+  ] as [string, Server | null, string | null][]
+) {
+  Deno.test(`a cloud answer that ${fault} ${model ? "is owed" : "costs nothing"}`, () =>
+    world(null, async (stage) => {
+      const { row } = await told(stage);
+      assert.equal(row.cloud_model, model);
+      assert.equal(model === null, row.cloud_input_tokens === null);
+    }, { ...allowed(), cloud, deadlineMs: 700 }));
+}
+
+Deno.test("when the day's money is spent, nothing leaves and no breaker hears of it", () =>
+  world(null, async (stage) => {
+    const { meta, row } = await told(stage);
+    assert.deepEqual([meta.provider, stage.sent.length, row.cloud_model], ["rules", 0, null]);
+    assert.deepEqual((row.attempts as { cause: string | null }[]).map((turn) => turn.cause), [
+      "unreachable",
+      "over_budget",
+    ]);
+    assert.deepEqual(stage.reports, [["slm", "unreachable"]]);
+  }, { ...allowed({ cloud: { breaker: "due" } }), database: { permit: () => Promise.resolve(null) } }));
+
+Deno.test("the money that is reserved covers what a question may cost", () => {
+  const asked: Question[] = [];
+  return world(null, async (stage) => {
+    const { row } = await told(stage);
+    assert.equal(asked[0]!.requestId, row.id);
+    assert.ok(asked[0]!.input >= 400 && asked[0]!.input < 40_000 && asked[0]!.output >= 90, JSON.stringify(asked));
+    assert.ok(new TextEncoder().encode(stage.sent[0]!.body).length < asked[0]!.input);
+  }, {
+    ...allowed(),
+    database: { permit: (question) => (asked.push(question), Promise.resolve([])) },
+  });
+});
 
 const CLOUD_FAULTS: [string, Server | null, string][] = [
   ["is dead", null, "unreachable"],
@@ -227,6 +255,11 @@ const CLOUD_FAULTS: [string, Server | null, string][] = [
     "invalid_json",
   ],
   ["breaks the schema", () => Response.json(completed({ ...RISK, risk_level: "severe" })), "schema"],
+  [
+    "writes what the coach must not say",
+    () => Response.json(completed({ ...RISK, reasons: ["Half of the allocated hours are used."] })),
+    "rejected",
+  ],
   ["sends a megabyte", () => new Response("x".repeat(1_000_000)), "invalid_json"],
   ["redirects", () => new Response(null, { status: 302, headers: { location: "http://127.0.0.1:1/" } }), "unreachable"],
 ];

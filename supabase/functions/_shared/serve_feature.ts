@@ -40,11 +40,11 @@ export function serveFeature<F extends FeatureName>(
   door: Door<F>,
   services: () => Services,
 ): (request: Request) => Promise<Response> {
-  const memory: Memory = { last: new Map(), troubled: new Set() };
+  const last: Memory = new Map();
   return async (request) => {
     if (request.method === "OPTIONS") return new Response("ok", { headers: cors });
     try {
-      return await answer(door, services(), memory, request);
+      return await answer(door, services(), last, request);
     } catch (error) {
       if (error instanceof Unauthorized) return respond({ error: error.message }, 401);
       if (error instanceof RequestError) return respond({ error: error.message }, door.errorStatus);
@@ -57,7 +57,7 @@ export function serveFeature<F extends FeatureName>(
 async function answer<F extends FeatureName>(
   door: Door<F>,
   services: Services,
-  { last, troubled }: Memory,
+  last: Memory,
   request: Request,
 ): Promise<Response> {
   const arrived = performance.now();
@@ -76,7 +76,7 @@ async function answer<F extends FeatureName>(
   const context = await look(services.database, userId, door.feature, wanted.similarTo);
   const prepared = wanted.describe(context.similar);
   const order = chain(context, context.cloud !== null && services.hasKey(context.cloud.keyName));
-  remember(last, userId, order);
+  remember(last, userId, order, context.slmBreaker);
   if (context.allowCloud && context.cloud === null) warnOnce("No cloud model is in date: check slm_providers");
 
   if (!early) asking = performance.now();
@@ -95,9 +95,8 @@ async function answer<F extends FeatureName>(
   };
   const opened = services.ledger.open(started);
   const { promptInput } = prepared;
-  const outcome = await runChain(order, context, { feature: door.feature, promptInput, deadline }, {
+  const outcome = await runChain(order, context, { id, feature: door.feature, promptInput, deadline }, {
     ...services,
-    troubled,
     slmIsAsked: early !== null,
     askSlm: (timeMs) => early ?? askSlm(promptInput, timeMs),
   });
@@ -207,16 +206,13 @@ async function look(
   }
 }
 
-/** What a worker remembers between requests; losing it costs a little time and nothing else. */
-type Memory = {
-  /** By caller, where the last request went to a healthy private model first: who stood behind it. */
-  last: Map<string, ModelProvider[]>;
-  troubled: Set<string>;
-};
+/** By caller, where the last request went to a healthy private model first: who stood behind it. Losing it costs a little time. */
+type Memory = Map<string, ModelProvider[]>;
 const MOST_REMEMBERED = 10_000;
 
-function remember(last: Memory["last"], userId: string, { ask, skipped }: Chain): void {
-  if (last.size >= MOST_REMEMBERED) last.clear();
-  if (ask[0] === "slm" && skipped.length === 0) last.set(userId, ask.slice(1));
+function remember(last: Memory, userId: string, { ask, skipped }: Chain, slm: Context["slmBreaker"]): void {
+  // A private model that is in trouble gets no head start from anybody.
+  if (last.size >= MOST_REMEMBERED || slm !== "closed") last.clear();
+  if (ask[0] === "slm" && skipped.length === 0 && slm === "closed") last.set(userId, ask.slice(1));
   else last.delete(userId);
 }

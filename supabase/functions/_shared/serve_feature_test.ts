@@ -162,7 +162,7 @@ Deno.test("a database that is down never fails an answer", () => {
       assert.equal((await (await risk({ json: RISK_BODY })).json())._meta.provider, "slm");
       assert.equal((await (await plan({ json: PLAN_BODY })).json()).ai_metadata.provider, "slm");
     },
-    { database: { context: down, names: down, claimProbe: down, report: down, open: down, close: down } },
+    { database: { context: down, permit: down, claimProbe: down, report: down, open: down, close: down } },
   );
 });
 

@@ -108,7 +108,7 @@ export async function world(
           ...model,
         },
       }),
-    names: () => Promise.resolve([]),
+    permit: () => Promise.resolve([]),
     claimProbe: () => Promise.resolve(true),
     report: (provider, cause) => Promise.resolve(void reports.push([provider, cause])),
     open: () => Promise.resolve(),

@@ -1,6 +1,6 @@
 -- One look at the database tells the edge who may answer; breakers open, are probed once, and close.
 begin;
-select plan(30);
+select plan(33);
 
 insert into public.orgs (id, name) values ('00000000-0000-4000-8000-00000000000a', 'A'), ('00000000-0000-4000-8000-00000000000b', 'B');
 insert into public.profiles (id, full_name, org_id) values
@@ -32,11 +32,10 @@ select is(pg_temp.look() -> 'cloud', 'null'::jsonb, 'unless it is switched off')
 update public.slm_providers set is_enabled = true where model = 'gpt-6-luna';
 
 select is((pg_temp.look() -> 'cloud' ->> 'usd_left')::numeric, 1::numeric, 'a dollar a day may be spent for an organisation');
-insert into public.slm_requests (id, org_id, user_id, feature, prompt_input, output, provider, model, prompt_version, latency_ms, cost_usd)
-values (gen_random_uuid(), '00000000-0000-4000-8000-00000000000a', gen_random_uuid(), 'risk', '{}', '{}', 'cloud', 'm', 'p', 1, 0.4),
-  (gen_random_uuid(), '00000000-0000-4000-8000-00000000000b', gen_random_uuid(), 'risk', '{}', '{}', 'cloud', 'm', 'p', 1, 4.5);
+insert into public.slm_cloud_spending (request_id, day, org_id, usd) values
+  (gen_random_uuid(), (now() at time zone 'utc')::date, '00000000-0000-4000-8000-00000000000a', 0.4), (gen_random_uuid(), (now() at time zone 'utc')::date, '00000000-0000-4000-8000-00000000000b', 4.5);
 select is((pg_temp.look() -> 'cloud' ->> 'usd_left')::numeric, 0.1::numeric, 'what all together have spent counts too: 5 dollars a day');
-update public.slm_requests set created_at = now() - interval '25 hours';
+update public.slm_cloud_spending set day = day - 1;
 select is((pg_temp.look() -> 'cloud' ->> 'usd_left')::numeric, 1::numeric, 'yesterday''s money is not today''s');
 
 update public.slm_rollouts set stage = 'canary', share = 10;
@@ -50,7 +49,7 @@ select public.slm_report('slm', 'timeout');
 select public.slm_report('slm', 'timeout');
 select is(pg_temp.look() ->> 'slm_breaker', 'closed', 'two failures do not open it');
 select public.slm_report('slm', 'unreachable');
-select is(pg_temp.look() ->> 'slm_breaker', 'open', 'three in a row do');
+select is(pg_temp.look() ->> 'slm_breaker', 'open', 'three do, when it answered nobody meanwhile');
 select public.slm_report('slm', 'timeout') from generate_series(1, 20);
 select ok((select open_until < clock_timestamp() + interval '11 seconds' from public.slm_breakers where provider = 'slm'), 'requests under way do not make it longer');
 select ok(not public.slm_claim_probe('slm'), 'while it is open nobody probes');
@@ -65,6 +64,16 @@ select public.slm_report('slm', null);
 select is(pg_temp.look() ->> 'slm_breaker', 'closed', 'a good one closes it');
 select is((select failures + failed_probes from public.slm_breakers where provider = 'slm'), 0, 'and all is forgotten');
 select is(public.slm_names('00000000-0000-4000-8000-00000000000a'), '["Asha Rao"]', 'names are the organisation''s own');
+
+insert into public.slm_requests (id, user_id, feature, prompt_input, output, provider, model, prompt_version, latency_ms, created_at)
+select gen_random_uuid(), gen_random_uuid(), 'risk', '{}', '{}', 'slm', 'm', 'p', 1, clock_timestamp() + interval '1 second' from generate_series(1, 4);
+select public.slm_report('slm', 'timeout') from generate_series(1, 4);
+select is(pg_temp.look() ->> 'slm_breaker', 'closed', 'a provider that answers as many as it fails is not shut out');
+select public.slm_report('slm', 'timeout');
+select is(pg_temp.look() ->> 'slm_breaker', 'open', 'one that fails more often is');
+update public.slm_breakers set open_until = null, failures = 2, first_failure_at = clock_timestamp() - interval '61 seconds' where provider = 'slm';
+select public.slm_report('slm', 'timeout');
+select is((select failures from public.slm_breakers where provider = 'slm'), 1, 'failures of a minute ago are forgotten');
 
 select public.slm_report('cloud:x', null);
 select is((select failures from public.slm_breakers where provider = 'cloud:x'), 0, 'good news of an unknown provider does no harm');

@@ -1,6 +1,6 @@
 -- The ledger reproduces a month's invoice, a machine is never free, and a saving that may be none says so.
 begin;
-select plan(17);
+select plan(22);
 
 -- A month of cloud answers with a price change on the 16th; the generator is the invoice's own record of what was used.
 create temp table usage on commit drop as
@@ -18,6 +18,7 @@ select sum(round((case when day < '2026-10-16' then 0.15 * input + 0.60 * output
 
 select is((select count(*) from public.slm_requests), 3100::bigint, 'a month of 3,100 requests');
 select cmp_ok((select abs(sum(daily.cloud_usd) / (select usd from invoice) - 1) from public.slm_daily as daily), '<', 0.01::numeric, 'the ledger reproduces the invoice within 1 %');
+select cmp_ok((select abs(sum(spending.usd) / (select usd from invoice) - 1) from public.slm_cloud_spending as spending), '<', 0.01::numeric, 'so do the books of what was paid');
 select is((select sum(requests)::integer from public.slm_daily), 3100, 'no request is counted twice or lost');
 select cmp_ok((select sum(spent_in_vain_usd) from public.slm_daily), '>', 0::numeric, 'money for answers that were not used is shown');
 select is((select count(*) from public.slm_daily), 31::bigint, 'on 31 days');
@@ -41,6 +42,16 @@ select is((select local_share from public.slm_local_share_daily where day = '202
 select is((select goal from public.slm_local_share_daily where day = '2026-10-05'), 0.9, 'the goal stands beside it');
 select is((select sum(requests)::integer from public.slm_fallback_reasons_daily where reason = 'schema' and answered_by = 'slm'), 620, 'reasons are counted');
 select is((select min(machine_usd) from public.slm_savings_daily where day < '2026-10-06'), 12::numeric, 'a price holds from its day only');
+
+create temp table before on commit drop as select * from public.slm_savings_daily;
+create temp table reasons on commit drop as select * from public.slm_fallback_reasons_daily;
+create temp table shares on commit drop as select day, feature, requests, by_slm, by_cloud, by_rules, unanswered, lost, mean_ms, cloud_usd, spent_in_vain_usd, alternative_usd from public.slm_daily;
+delete from public.slm_requests where created_at < '2026-10-12';
+select public.slm_erase_user(user_id) from public.slm_requests where created_at >= '2026-10-25' and created_at < '2026-10-26';
+select cmp_ok((select count(*) from public.slm_requests), '<', 2000::bigint, 'retention and erasure remove rows');
+select set_eq('select day, requests, by_slm, cloud_usd, spent_in_vain_usd, alternative_usd, saved_usd from public.slm_savings_daily', 'select day, requests, by_slm, cloud_usd, spent_in_vain_usd, alternative_usd, saved_usd from before', 'and no figure changes');
+select set_eq('select * from public.slm_fallback_reasons_daily', 'select * from reasons', 'no reason either');
+select set_eq('select day, feature, requests, by_slm, by_cloud, by_rules, unanswered, lost, mean_ms, cloud_usd, spent_in_vain_usd, alternative_usd from public.slm_daily', 'select * from shares', 'nor any count');
 
 select * from finish();
 rollback;
