@@ -100,6 +100,27 @@ const LINTS = {
     and coalesce(pg_get_expr(a.indpred, a.indrelid), '') = coalesce(pg_get_expr(b.indpred, b.indrelid), '') where a.indrelid::regclass::text like 'slm%'`,
   "a table without a primary key": `
     select relname from pg_class as c where relnamespace = 'public'::regnamespace and relname like 'slm%' and relkind = 'r' and not exists (select from pg_constraint where conrelid = c.oid and contype = 'p')`,
+  "a foreign key without an index": `
+    select c.conname from pg_constraint as c join pg_class as t on t.oid = c.conrelid where c.contype = 'f' and t.relnamespace = 'public'::regnamespace and t.relname like 'slm%'
+    and not exists (select from pg_index as i where i.indrelid = c.conrelid and (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)`,
+  "a policy that looks up the caller anew for each row": `
+    select policyname from pg_policies where schemaname = 'public' and tablename like 'slm%'
+    and concat(qual, with_check) ~ '(auth\\.[a-z]+\\(|current_setting\\()' and concat(qual, with_check) !~* 'select\\s+(auth\\.[a-z]+\\(|current_setting\\()'`,
+  "two permissive policies for the same caller and verb": `
+    select a.policyname from pg_policies as a join pg_policies as b on a.schemaname = b.schemaname and a.tablename = b.tablename and a.policyname > b.policyname
+    and a.permissive = 'PERMISSIVE' and b.permissive = 'PERMISSIVE' and a.roles && b.roles and (a.cmd = b.cmd or 'ALL' in (a.cmd, b.cmd)) where a.tablename like 'slm%'`,
+  "a policy that trusts what users may write about themselves": `
+    select policyname from pg_policies where schemaname = 'public' and tablename like 'slm%' and concat(qual, with_check) ~ 'user_metadata'`,
+  "a materialized view or foreign table in the API": `
+    select relname from pg_class where relnamespace = 'public'::regnamespace and relname like 'slm%' and relkind in ('m', 'f')`,
+  "a column of a type that an upgrade cannot carry over": `
+    select attname from pg_attribute as a join pg_class as c on c.oid = a.attrelid where c.relnamespace = 'public'::regnamespace and c.relname like 'slm%'
+    and a.atttypid in ('regcollation'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype, 'regnamespace'::regtype, 'regoper'::regtype, 'regoperator'::regtype, 'regproc'::regtype, 'regprocedure'::regtype)`,
+  "an extension in the API's schema": `
+    select extname from pg_extension where extnamespace = 'public'::regnamespace`,
+  "a function that a visitor or a user may call": `
+    select proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'slm%' and prorettype <> 'trigger'::regtype
+    and (has_function_privilege('anon', oid, 'execute') or has_function_privilege('authenticated', oid, 'execute'))`,
   "a relation that does not say what it is for": `
     select relname from pg_class where relnamespace = 'public'::regnamespace and relname like 'slm%' and relkind in ('r', 'v') and obj_description(oid) is null`,
 };
@@ -115,6 +136,16 @@ const PLANTED = {
   "a sequence that a visitor or a user may read": "create sequence public.slm_x; grant usage on sequence public.slm_x to anon",
   "two indexes on the same columns": "create index slm_x on public.slm_requests (org_id, created_at)",
   "a table without a primary key": "create table public.slm_x (id int)",
+  "a foreign key without an index": "create table public.slm_x (id int primary key, parent int references public.slm_x)",
+  "a policy that looks up the caller anew for each row": "create policy x on public.slm_requests for select using (user_id::text = current_setting('x.y'))",
+  "two permissive policies for the same caller and verb":
+    "create policy x on public.slm_requests for select to authenticated using (false); create policy y on public.slm_requests to authenticated using (false)",
+  "a policy that trusts what users may write about themselves":
+    "create policy x on public.slm_requests for select using ((select current_setting('request.jwt.claims')::jsonb -> 'user_metadata' ->> 'role') = 'boss')",
+  "a materialized view or foreign table in the API": "create materialized view public.slm_x as select 1 as one",
+  "a column of a type that an upgrade cannot carry over": "create table public.slm_x (id int primary key, call regproc)",
+  "an extension in the API's schema": "drop extension pgtap; create extension pgtap with schema public",
+  "a function that a visitor or a user may call": "create function public.slm_x() returns int language sql set search_path = '' as 'select 1'; grant execute on function public.slm_x() to anon",
   "a relation that does not say what it is for": "create table public.slm_x (id int primary key)",
 };
 

@@ -28,7 +28,7 @@ async function settled(users: User[], requests: number): Promise<Record<string, 
       for (let from = 0;; from += 1000) {
         const page = await done(
           service.from("slm_requests").select(
-            "id,user_id,provider,status,fallback_reason,attempts,scrubbed,cost_usd,cloud_model,arm,prompt_input",
+            "id,user_id,provider,status,fallback_reason,attempts,scrubbed,cost_usd,cloud_model,arm,stage,shadow,prompt_input",
           )
             .eq("user_id", id).order("id").range(from, from + 999),
         );
@@ -49,7 +49,7 @@ const CAUSE: Record<Fault, { slm: string; cloud: string }> = {
   error: { slm: "failed", cloud: "failed" },
   broken: { slm: "invalid_json", cloud: "invalid_json" },
   schema: { slm: "schema", cloud: "schema" },
-  rejected: { slm: "rejected", cloud: "" },
+  rejected: { slm: "rejected", cloud: "rejected" },
   unsure: { slm: "low_confidence", cloud: "" },
   refusal: { slm: "", cloud: "refusal" },
   huge: { slm: "", cloud: "invalid_json" },
@@ -57,54 +57,131 @@ const CAUSE: Record<Fault, { slm: string; cloud: string }> = {
   reset: { slm: "unreachable", cloud: "unreachable" },
 };
 
-Deno.test("every fault on either side, under both policies: answers, ledger, and what reached the cloud", async (t) => {
+type Policy = {
+  name: string;
+  stage: [string, number];
+  who: "open" | "closed" | "inside" | "outside";
+  order: ("slm" | "cloud")[];
+  shadow?: true;
+};
+/** Every rollout stage, for an organisation that allows the cloud (inside or outside a canary's share) and one that does not. */
+const POLICIES: Policy[] = [
+  { name: "full", stage: ["full", 100], who: "open", order: ["slm", "cloud"] },
+  { name: "off", stage: ["off", 0], who: "open", order: ["cloud"] },
+  { name: "shadow", stage: ["shadow", 0], who: "open", order: ["cloud"], shadow: true },
+  { name: "inside", stage: ["canary", 50], who: "inside", order: ["slm", "cloud"] },
+  { name: "outside", stage: ["canary", 50], who: "outside", order: ["cloud", "slm"] },
+  ...(["full", "off", "shadow", "canary"] as const).map((stage): Policy => ({
+    name: `closed${stage}`,
+    stage: [stage, { full: 100, off: 0, shadow: 0, canary: 50 }[stage]],
+    who: "closed",
+    order: ["slm"],
+  })),
+];
+
+/** The faults that can show under a policy: all pairs where both models are in the chain at `full`, else each side's in turn. */
+function pairs({ name, order, shadow }: Policy): [slm: Fault, cloud: Fault][] {
+  const slm = SLM_FAULTS.map((fault): [Fault, Fault] => [fault, "well"]);
+  const cloud = CLOUD_FAULTS.map((fault): [Fault, Fault] => ["well", fault]);
+  if (name === "full") return SLM_FAULTS.flatMap((one) => CLOUD_FAULTS.map((other): [Fault, Fault] => [one, other]));
+  if (order.length === 1) return order[0] === "slm" ? slm : shadow ? [...slm, ...cloud.slice(1)] : cloud;
+  return order[0] === "slm"
+    ? [...slm, ...cloud.slice(1).map(([, fault]): [Fault, Fault] => ["error", fault])]
+    : [...cloud, ...slm.slice(1).map(([fault]): [Fault, Fault] => [fault, "error"])];
+}
+
+/** What the ledger must say: the causes in turn, and who answered. */
+function expected({ order }: Policy, feature: "risk" | "plan", faults: { slm: Fault; cloud: Fault }) {
+  const causes: (string | null)[] = [];
+  for (const provider of order) {
+    const cause = CAUSE[faults[provider]][provider] || null;
+    causes.push(cause);
+    if (cause === null) return { causes, provider };
+    if (cause === "refusal") return { causes, provider: feature === "risk" ? "rules" : "none" };
+  }
+  // An answer that the model was not sure of is better than none.
+  return { causes, provider: causes.includes("low_confidence") ? "slm" : feature === "risk" ? "rules" : "none" };
+}
+
+/** Two organisations that allow the cloud: one inside a canary of 50 % for both features, one outside. */
+async function sides(edgeUrl: string): Promise<{ inside: User; outside: User }> {
+  const found: Partial<Record<"inside" | "outside", User>> = {};
+  while (!found.inside || !found.outside) {
+    const who = await user(edgeUrl, true);
+    const shares = [];
+    for (const feature of ["risk", "plan"]) {
+      const context = await done(service.rpc("slm_context", { p_user_id: who.id, p_feature: feature }));
+      shares.push(context.in_share);
+    }
+    if (shares[0] === shares[1]) found[shares[0] ? "inside" : "outside"] ??= who;
+  }
+  return found as { inside: User; outside: User };
+}
+
+Deno.test("every fault on either side, under every policy: answers, ledger, and what reached the cloud", async (t) => {
   const models = await standIns(SLOW_MS);
   const second = await edge(models);
   const restoreCloud = await pointCloudAt(models.cloudUrl);
   await done(service.from("slm_rollouts").update({ min_confidence: 20 }).neq("feature", "").select());
   await done(service.from("slm_operator_settings").update({ daily_cloud_usd: 1000 }).eq("id", true).select());
   try {
-    await stage("full", 100);
+    await stage("canary", 50);
     const [open, closed] = [await user(second.url, true), await user(second.url, false)];
-    const wanted: { user: User; slm: Fault; cloud: Fault; feature: "risk" | "plan"; seen: Seen | null }[] = [];
+    const people = { open, closed, ...await sides(second.url) };
 
-    await t.step("each combination, one by one", async () => {
-      for (const feature of ["risk", "plan"] as const) {
-        for (const slm of SLM_FAULTS) {
-          for (const who of [open, closed]) {
-            for (const cloud of who === open && slm !== "well" ? CLOUD_FAULTS : ["well"] as Fault[]) {
-              await calm();
-              const about = title(`${wanted.length}${who === open ? "open" : "closed"}`, slm, cloud);
-              wanted.push({ user: who, slm, cloud, feature, seen: await ask(who, feature, about) });
-            }
+    for (const policy of POLICIES) {
+      await t.step(`${policy.name}: each combination, one by one`, async () => {
+        await stage(...policy.stage);
+        const wanted: { feature: "risk" | "plan"; slm: Fault; cloud: Fault; about: string }[] = [];
+        const before = models.sent.length;
+        for (const feature of ["risk", "plan"] as const) {
+          for (const [slm, cloud] of pairs(policy)) {
+            await calm();
+            const about = title(`${policy.name}${wanted.length}x`, slm, cloud);
+            wanted.push({ feature, slm, cloud, about });
+            await ask(people[policy.who], feature, about);
           }
         }
-      }
-      const rows = new Map(
-        (await settled([open, closed], wanted.length)).map((
-          row,
-        ) => [(row.prompt_input as { title: string }).title, row]),
-      );
-      for (const [i, { user: who, slm, cloud, feature }] of wanted.entries()) {
-        const row = rows.get(title(`${i}${who === open ? "open" : "closed"}`, slm, cloud))!;
-        const turns = [CAUSE[slm].slm || null, ...(who === open && slm !== "well" ? [CAUSE[cloud].cloud || null] : [])];
-        const attempts = (row.attempts as { cause: string | null }[]).map((attempt) => attempt.cause);
-        const where = `${feature} ${slm} ${cloud} ${who === open ? "open" : "closed"}: ${JSON.stringify(row)}`;
-        assert.deepEqual(attempts, turns, where);
-        const last = turns.at(-1);
-        const nobody = slm === "unsure" && last !== "refusal" ? "slm" : feature === "risk" ? "rules" : "none";
-        assert.equal(row.provider, last === null ? (turns.length === 1 ? "slm" : "cloud") : nobody, where);
-        assert.equal(row.fallback_reason, turns[0], where);
-      }
-    });
+        const mine = (row: Record<string, unknown>) =>
+          (row.prompt_input as { title: string }).title.startsWith(`Page ${policy.name}`);
+        const rows = new Map<string, Record<string, unknown>>();
+        for (let tries = 0; rows.size < wanted.length && tries < 50; tries++) {
+          for (const row of (await settled([people[policy.who]], 0)).filter(mine)) {
+            if (row.status === "closed") rows.set((row.prompt_input as { title: string }).title, row);
+          }
+          await new Promise((next) => setTimeout(next, 200));
+        }
+        let calls = 0;
+        for (const { feature, slm, cloud, about } of wanted) {
+          const row = rows.get(about);
+          const where = `${feature} ${about}: ${JSON.stringify(row)}`;
+          assert.ok(row, where);
+          const { causes, provider } = expected(policy, feature, { slm, cloud });
+          assert.deepEqual((row.attempts as { cause: string | null }[]).map((turn) => turn.cause), causes, where);
+          assert.deepEqual([row.provider, row.fallback_reason], [provider, causes[0]], where);
+          assert.deepEqual([row.stage, row.arm === "private"], [policy.stage[0], policy.who === "closed"], where);
+          const shadow = row.shadow as { cause: string | null } | null;
+          assert.equal(shadow === null, !policy.shadow, where);
+          if (policy.shadow) {
+            assert.equal(shadow!.cause, CAUSE[slm].slm === "low_confidence" ? null : CAUSE[slm].slm || null, where);
+          }
+          const reached = policy.order.slice(0, causes.length).includes("cloud");
+          assert.equal(models.sent.slice(before).some((body) => body.includes(about)), reached, where);
+          assert.ok(reached || row.cloud_model === null, where);
+          if (reached) calls++;
+        }
+        console.log(`${policy.name}: ${wanted.length} requests, ${calls} of them reached the cloud`);
+      });
+    }
 
     await t.step("nothing of the closed organisation reached the cloud", () => {
-      assert.ok(models.sent.some((body) => body.includes("open slm-")));
-      assert.deepEqual(models.sent.filter((body) => body.includes("closed slm-")), []);
+      assert.ok(models.sent.some((body) => body.includes("Page full")));
+      assert.deepEqual(models.sent.filter((body) => body.includes("Page closed")), []);
     });
 
     await t.step("an outage costs three timeouts, not one for each request", async () => {
       await calm();
+      await stage("full", 100);
       const causes = [];
       for (let i = 0; i < 12; i++) {
         causes.push((await ask(closed, "risk", title(`o${i}closed`, "slow", "well")))!.fallback);
@@ -133,10 +210,9 @@ Deno.test("every fault on either side, under both policies: answers, ledger, and
             await stage(...stages[(i / Math.max(1, Math.floor(MIXED / 20))) % 5 | 0]!);
           }
           if (i % 97 === 50) {
-            await done(
-              service.rpc("slm_report", { p_provider: i % 2 ? "slm" : "cloud:openai-gpt-4o-mini", p_cause: "timeout" })
-                .then(({ error }) => ({ data: true, error })),
-            );
+            const provider = i % 2 ? "slm" : "cloud:openai-gpt-4o-mini";
+            const until = new Date(Date.now() + 300).toISOString();
+            await done(service.from("slm_breakers").upsert({ provider, open_until: until }).select());
           }
           if (i % 61 === 30) await calm();
           if (i === Math.floor(MIXED / 2)) {

@@ -34,6 +34,7 @@ export const CLOUD_FAULTS: Fault[] = [
   "error",
   "broken",
   "schema",
+  "rejected",
   "refusal",
   "huge",
   "half",
@@ -53,6 +54,10 @@ const PLAN = {
   overall_risks: ["The design may still change."],
   assumptions: [],
 };
+
+/** Of the right shape, but not to be shown: jargon, and a sentence that stops in the middle. */
+const SPOILT_RISK = { reasons: ["Half of the allocated hours are used."] };
+const SPOILT_PLAN = { overall_risks: ["The design may still"] };
 
 export type StandIns = {
   inferenceUrl: string;
@@ -93,7 +98,11 @@ export async function standIns(slowMs: number): Promise<StandIns> {
     });
     if (fault === "refusal") return Response.json(completion({ content: null, refusal: "No." }));
     if (fault === "huge") return new Response("x".repeat(2_000_000));
-    const content = fault === "schema" ? { ...good, suggested_plan: 7, reasons: 7 } : good;
+    const content = fault === "schema"
+      ? { ...good, suggested_plan: 7, reasons: 7 }
+      : fault === "rejected"
+      ? { ...good, ...(feature === "risk" ? SPOILT_RISK : SPOILT_PLAN) }
+      : good;
     return fail(fault, slowMs) ?? Response.json(completion({ content: JSON.stringify(content), refusal: null }));
   });
   return {
