@@ -352,7 +352,9 @@ def process_began(pid: int) -> str | None:
 
 
 def call(url: str, body: Any, headers: Mapping[str, str]) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **headers})
+    """POSTs a body as JSON, or GETs where there is none (None). Raises StackError."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.loads(response.read() or b"null")

@@ -1,7 +1,7 @@
 """Owns the operator's view of a running project: what is read, and how it is laid out on a terminal. Changes nothing."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,8 +11,6 @@ from trainer import rollout
 from trainer.supabase_client import Project
 
 Row = dict[str, Any]
-WARN_DAYS = 60
-"""A cloud model whose end is nearer than this is warned about."""
 
 
 def read_status(project: Project, *, days: int) -> dict[str, Any]:
@@ -22,7 +20,6 @@ def read_status(project: Project, *, days: int) -> dict[str, Any]:
     def recent(relation: str) -> list[Row]:
         return [row for row in project.rows(relation, order="day", descending=True) if row["day"] >= since]
 
-    providers = project.rows("slm_providers", order="rank")
     return {
         "rollouts": rollout.show(project),
         "days": recent("slm_daily"),
@@ -30,27 +27,10 @@ def read_status(project: Project, *, days: int) -> dict[str, Any]:
         "fallback_reasons": recent("slm_fallback_reasons_daily"),
         "savings": recent("slm_savings_daily"),
         "break_even": (project.rows("slm_break_even", order="requests_per_day") or [{}])[0],
-        "providers": providers,
+        "providers": project.rows("slm_providers", order="rank"),
         "breakers": project.rows("slm_breakers", order="provider"),
-        "warnings": provider_warnings(providers, datetime.now(UTC).date()),
+        "warnings": [row["warning"] for row in project.rows("slm_warnings", order="rank")],
     }
-
-
-def provider_warnings(providers: Sequence[Row], today: date) -> list[str]:
-    """What the operator must know about the cloud models' dates."""
-    warnings = []
-    for row in providers:
-        if not row["is_enabled"] or not row["ends_on"]:
-            continue
-        left = (date.fromisoformat(row["ends_on"]) - today).days
-        if left <= 0:
-            warnings.append(f"{row['name']} ended on {row['ends_on']}: it is not asked any more")
-        elif left <= WARN_DAYS:
-            warnings.append(f"{row['name']} ends on {row['ends_on']}, in {left} days")
-    ahead = [row for row in providers if row["is_enabled"] and row["starts_on"] <= today.isoformat() and (not row["ends_on"] or row["ends_on"] > today.isoformat())]
-    if not ahead:
-        warnings.append("no cloud model is in date: organisations that allow the cloud get the private model and rules only")
-    return warnings
 
 
 def show_status(status: dict[str, Any]) -> RenderableType:

@@ -42,6 +42,7 @@ const RELATIONS = {
   slm_cloud_spending: ALL,
   slm_removed_totals: ALL,
   slm_totals_daily: ["select"],
+  slm_warnings: ["select"],
   slm_guard_outcomes: ["select"],
   slm_daily: ["select"],
   slm_fallback_reasons_daily: ["select"],

@@ -1,17 +1,13 @@
 """The operator's commands against a real project: what is shown, what is moved, and what goes wrong in one line."""
 
 import json
-from datetime import date, timedelta
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from trainer import cli
-from trainer.status import crosses_zero, provider_warnings, read_status, show_status
+from trainer.status import crosses_zero, read_status, show_status
 from trainer.supabase_client import Project, ProjectSettings
-
-TODAY = date(2026, 11, 22)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -90,16 +86,14 @@ def test_upkeep_and_erasure_say_what_they_did(project: Project, environment: dic
     assert run(capsys, "erase", user)[1] == "removed 0 ledger rows; datasets that used them: 0, models: 0\n"
 
 
-def provider(ends_on: date | None, starts_on: date = date(2024, 1, 1)) -> dict[str, Any]:
-    return {"name": "x", "is_enabled": True, "starts_on": starts_on.isoformat(), "ends_on": ends_on and ends_on.isoformat()}
-
-
-def test_the_end_of_a_cloud_model_is_announced_and_then_said() -> None:
-    successor = provider(None, TODAY - timedelta(days=1))
-    assert provider_warnings([provider(TODAY + timedelta(days=53)), successor], TODAY) == ["x ends on 2027-01-14, in 53 days"]
-    assert provider_warnings([provider(TODAY + timedelta(days=90)), successor], TODAY) == []
-    assert provider_warnings([provider(TODAY), successor], TODAY) == ["x ended on 2026-11-22: it is not asked any more"]
-    assert provider_warnings([provider(TODAY)], TODAY)[1].startswith("no cloud model is in date")
+def test_warnings_stand_first(project: Project, environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    project.update("slm_providers", ("name", "openai-gpt-4o-mini"), ends_on="2026-01-01")
+    try:
+        text = run(capsys, "status")[1]
+    finally:
+        project.update("slm_providers", ("name", "openai-gpt-4o-mini"), ends_on="2027-01-14")
+    assert "warning: openai-gpt-4o-mini ended on 2026-01-01: it is not asked any more" in text
+    assert text.startswith("warning: ")
 
 
 def test_a_saving_that_may_be_none_says_so() -> None:
