@@ -32,10 +32,14 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_settings()
-        predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=settings.threads or os.cpu_count() or 1)
+        threads = settings.threads or os.cpu_count() or 1
+        predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit)
         config = uvicorn.Config(create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
         server = uvicorn.Server(config)
-        server.run()
+        try:
+            server.run()
+        finally:
+            predictor.close()
     except StartError as error:
         print(error, file=sys.stderr)
         return 1

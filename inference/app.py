@@ -17,14 +17,13 @@ from inference.body_limit import BodyLimit
 from inference.errors import BadAnswer, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Rejected
 from inference.predict import Predictor
 from inference.settings import Settings
-from inference.worker import Check, Worker
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
 from shared_schemas.prediction import Prediction
 
 MAX_BODY_BYTES = 64 * 1024
-DISCONNECT_POLL_S = 0.05
+DISCONNECT_POLL_S = 0.02
 
 log = logging.getLogger("inference")
 
@@ -47,11 +46,9 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
     """The service over a loaded model. `/healthz` says that it lives, `/readyz` that one more request may wait."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.worker = Worker(settings.queue_limit)
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         log.info("ready: %s", predictor.version.name)
         yield
-        await app.state.worker.close()
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
@@ -74,8 +71,8 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
         return {"status": "alive"}
 
     @app.get("/readyz")
-    async def readyz(request: Request) -> Response:
-        full = request.app.state.worker.is_full
+    async def readyz() -> Response:
+        full = predictor.engine.is_full
         return JSONResponse({"status": "full" if full else "ready", "model": predictor.version.model_dump()}, 503 if full else 200)
 
     @app.exception_handler(InferenceError)
@@ -101,10 +98,7 @@ def _handler(feature: AnyFeature, predictor: Predictor, longest_s: float) -> Cal
             return _error(422, "invalid_input", [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors(include_url=False)])
         deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
 
-        def job(queue_ms: float, check: Check) -> Prediction[Closed]:
-            return predictor.predict(feature, prompt_input, queue_ms=queue_ms, check=check)
-
-        prediction = await _unless_gone(request, request.app.state.worker.run(job, deadline_s=deadline_s))
+        prediction = await _unless_gone(request, predictor.predict(feature, prompt_input, deadline_s=deadline_s))
         log.info("%s answered in %.0f ms, %d tokens", feature.name, prediction.timings.prefill_ms + prediction.timings.decode_ms, prediction.usage.output_tokens)
         return Response(prediction.model_dump_json(), media_type="application/json")
 

@@ -6,7 +6,7 @@ Identity calibration: the raw figures are reported as they are until a model ver
 import math
 from dataclasses import dataclass
 
-from inference.engine.decoder import Completion
+from inference.engine.completion import Completion
 from shared_schemas.features.risk import LEVELS
 
 

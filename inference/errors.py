@@ -2,6 +2,7 @@
 
 InferenceError             each has a `code`; `app.py` alone turns it into a status
  ├─ StartError             the service cannot start: settings, files, model, schema
+ ├─ UnusableSchema         a schema cannot be enforced
  ├─ Overloaded             the queue is full
  ├─ DeadlineExceeded       the answer did not come in time
  ├─ Cancelled              the caller went away
@@ -23,6 +24,12 @@ class StartError(InferenceError):
     """The service cannot start; the text is one line for the operator."""
 
     code = "start"
+
+
+class UnusableSchema(InferenceError):
+    """A schema cannot be enforced; the text says what in it."""
+
+    code = "unusable_schema"
 
 
 class Overloaded(InferenceError):

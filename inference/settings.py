@@ -27,10 +27,16 @@ class Settings(BaseSettings):
     adapter_path: Path | None = Field(
         None, description="folder with adapter.gguf and manifest.json; default: the repository's starter adapter, for the default model only; 'none' serves the base alone"
     )
+    model_cache: Path = Field(default_factory=lambda: cache_folder(), description="where a model merged with its adapter is kept; 'none' applies the adapter at run time, which is slower")
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
-    context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(6144, description="tokens of prompt and answer together; the longest prompt that the edge makes fits")
-    queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(16, description="requests that may wait; one more gets 503")
+    context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
+    parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
+    queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="requests that may wait; one more gets 503")
     deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(20, description="longest time for one request, waiting included")
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "talentops-slm"
 
 
 def _is_loopback(host: str) -> bool:

@@ -50,8 +50,11 @@ class Feature(Generic[InputT, OutputT]):
 
     def messages(self, prompt_input: InputT, style: PromptStyle) -> list[Message]:
         """The exact messages a model sees: constant first part, then the compact JSON of the input."""
-        system = self.name if style == "tag" else self.instructions
-        return [Message("system", system), Message("user", compact_json(prompt_input))]
+        return [*self.constant_messages(style), Message("user", compact_json(prompt_input))]
+
+    def constant_messages(self, style: PromptStyle) -> list[Message]:
+        """The part that is the same for every input."""
+        return [Message("system", self.name if style == "tag" else self.instructions)]
 
     def output_schema(self) -> dict[str, Any]:
         return self.output.model_json_schema()

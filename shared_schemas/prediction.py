@@ -10,12 +10,14 @@ from shared_schemas.model_version import ModelVersion
 
 
 class Usage(Closed):
-    """Tokens. `cached_tokens` of the prompt were still in memory; `forced_tokens` of the answer needed no choice."""
+    """Tokens. `cached_tokens` of the prompt were in memory already; of the answer, `forced_tokens` needed no choice and
+    `guessed_tokens` were chosen without a step of their own."""
 
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
     forced_tokens: int
+    guessed_tokens: int = 0
 
 
 class Timings(Closed):

@@ -33,7 +33,7 @@ def _judged(predictor: Predictor, examples: Sequence[Example], progress: Callabl
     for i, example in enumerate(examples):
         feature = FEATURES[example.feature]
         try:
-            prediction = predictor.predict(feature, example.prompt_input)
+            prediction = predictor.predict_now(feature, example.prompt_input)
         except BadAnswer as error:
             refused[error.code] = refused.get(error.code, 0) + 1
             rows.append({"accepted": 0.0})

@@ -28,6 +28,8 @@ from trainer.split import split_kinds
 from trainer.stage import run_stage, write_json
 from trainer.task_titles import KINDS
 
+PHRASES = 300
+"""Answers of each feature that are shipped with the model: the engine guesses from them."""
 MODEL_NAME = "smollm2-135m-starter-2"
 CONTEXT_TOKENS = 6144
 
@@ -124,6 +126,7 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
         "versions": package_versions(axolotl),
     }
     _publish(work / "export" / "adapter.gguf", manifest, publish)
+    write_phrases(work / "data" / "train.jsonl", publish / "phrases.txt")
     progress(f"published: {publish}")
     return manifest
 
@@ -147,6 +150,19 @@ def _publish(adapter: Path, manifest: dict[str, Any], folder: Path) -> None:
         raise OSError(f"Cannot publish {adapter}: the copy differs")
     partial.replace(folder / "adapter.gguf")
     write_json(folder / "manifest.json", manifest)
+
+
+def write_phrases(train: Path, target: Path) -> None:
+    """The first answers of each feature, one a line behind the feature's name and a tab."""
+    seen = dict.fromkeys(FEATURES, 0)
+    lines = []
+    for row in train.read_text(encoding="utf-8").splitlines():
+        messages = json.loads(row)["messages"]
+        name, answer = messages[0]["content"], messages[-1]["content"]
+        seen[name] += 1
+        if seen[name] <= PHRASES:
+            lines.append(f"{name}\t{answer}")
+    write_lines(target, lines)
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -32,6 +32,11 @@ class Chat:
         except TemplateError as error:
             raise StartError(f"Cannot use the model's chat template: {error}") from None
 
+    def constant_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids that every conversation beginning with these messages begins with."""
+        first, second = (self.tokens([*messages, Message("user", text)]) for text in ("{", "["))
+        return [a for i, a in enumerate(first[: len(second)]) if first[: i + 1] == second[: i + 1]]
+
     def tokens(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to where the assistant's answer begins."""
         rendered = self._template.render(

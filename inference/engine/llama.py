@@ -1,10 +1,11 @@
-"""Owns one llama.cpp model with its context: load, tokenise, decode, read logits.
+"""Owns one llama.cpp model with its context: load, tokenise, decode steps of many sequences, read logits.
 
-Knows nothing of chat, grammars or JSON. Not thread-safe: one thread owns it.
+Knows nothing of chat, grammars or JSON. One thread owns the context.
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,57 @@ def _collect_log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
         del _log_lines[:-5]
 
 
-class Llama:
-    """A loaded model. `n_vocab` tokens; the context holds `n_ctx` of them, in one sequence."""
+@dataclass(frozen=True)
+class Vocabulary:
+    """`pieces`: each token's bytes (control tokens: their name); `ends`: tokens that end an answer."""
 
-    def __init__(self, model_path: Path, *, adapter_path: Path | None, n_ctx: int, n_threads: int) -> None:
+    pieces: list[bytes]
+    ends: frozenset[int]
+
+
+class Batch:
+    """Tokens of one step, whatever their sequences. Holds the arrays that llama.cpp reads."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.used = 0
+        self.rows = 0
+        self._token = np.zeros(size, np.int32)
+        self._position = np.zeros(size, np.int32)
+        self._seat = np.zeros(size, np.int32)
+        self._seats_each = np.ones(size, np.int32)
+        self._wanted = np.zeros(size, np.int8)
+        self._seat_addresses = np.array(self._seat.ctypes.data + 4 * np.arange(size), np.uintp)
+        self.struct = llama_cpp.llama_batch(
+            0,
+            self._token.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token)),
+            None,
+            self._position.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_pos)),
+            self._seats_each.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            self._seat_addresses.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(llama_cpp.llama_seq_id))),
+            self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def clear(self) -> None:
+        self.used = self.rows = 0
+
+    def add(self, seat: int, position: int, tokens: Sequence[int], rows: Sequence[int]) -> None:
+        """Tokens of the sequence in `seat`, from `position` on; `rows` are the places whose logits are wanted."""
+        here = slice(self.used, self.used + len(tokens))
+        self._token[here] = tokens
+        self._position[here] = np.arange(position, position + len(tokens))
+        self._seat[here] = seat
+        self._wanted[here] = 0
+        self._wanted[self.used + np.asarray(rows, np.intp)] = 1
+        self.used += len(tokens)
+        self.rows += len(rows)
+        self.struct.n_tokens = self.used
+
+
+class Llama:
+    """A loaded model with one context of `n_cells` tokens, shared by up to `n_seats` sequences. `n_vocab` tokens."""
+
+    def __init__(self, model_path: Path, *, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int = 512) -> None:
         _check_gguf(model_path)
         llama_cpp.llama_log_set(_collect_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
@@ -41,19 +89,22 @@ class Llama:
         if not self._model:
             raise StartError(f"Cannot load the model {model_path}: {_last_error()}")
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = n_ctx
-        params.n_batch = params.n_ubatch = min(512, n_ctx)
+        params.n_ctx, params.n_seq_max, params.kv_unified = n_cells, n_seats, True
+        params.n_batch = params.n_ubatch = min(n_batch, n_cells)
         params.n_threads = params.n_threads_batch = n_threads
         self._context: Any = llama_cpp.llama_init_from_model(self._model, params)
         if not self._context:
-            raise StartError(f"Cannot make a context of {n_ctx} tokens for {model_path}: {_last_error()}")
+            raise StartError(f"Cannot make a context of {n_cells} tokens for {model_path}: {_last_error()}")
         if adapter_path is not None:
             self._apply_adapter(adapter_path)
         self._memory: Any = llama_cpp.llama_get_memory(self._context)
         self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
-        self.n_ctx = n_ctx
-        self._n_batch: int = params.n_batch
+        self.n_cells, self.n_seats, self.n_batch = n_cells, n_seats, int(params.n_batch)
+        self.can_trim = not (llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model))
+        """Whether a sequence's last tokens can be taken back: without it nothing can be guessed or reused."""
+        ends = (token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self.vocab, token))
+        self.vocabulary = Vocabulary([self.piece(token) for token in range(self.n_vocab)], frozenset(ends))
 
     def _apply_adapter(self, path: Path) -> None:
         _check_gguf(path)
@@ -65,7 +116,7 @@ class Llama:
             raise StartError(f"Cannot apply the adapter {path}: {_last_error()}")
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of `text`; with `special` false, `<|im_end|>` typed by a user stays text."""
+        """Token ids of `text`; with `special` false, `<|im_end|>` typed by a user stays text. May be called from any thread."""
         data = text.encode()
         size = len(data) + 8
         ids = (llama_cpp.llama_token * size)()
@@ -74,13 +125,13 @@ class Llama:
             raise InferenceError(f"Cannot tokenise {len(data)} bytes: {-count} tokens do not fit {size}")
         return list(ids[:count])
 
-    def detokenize(self, tokens: Sequence[int]) -> bytes:
+    def piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(256)
-        pieces = []
-        for token in tokens:
-            count = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)
-            pieces.append(buffer.raw[: max(0, count)])
-        return b"".join(pieces)
+        count = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)
+        return buffer.raw[: max(0, count)]
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        return b"".join(self.vocabulary.pieces[token] for token in tokens)
 
     def begin_of_text(self) -> list[int]:
         """The token that the model wants before everything else, if it wants one."""
@@ -91,29 +142,28 @@ class Llama:
         return template.decode() if template else None
 
     def special_text(self, token: int) -> str:
-        return self.detokenize([token]).decode("utf-8", "replace")
+        return self.piece(token).decode("utf-8", "replace")
 
-    def forget_from(self, position: int) -> int:
-        """Drop what the context holds at and after `position`; how much is left: a recurrent model can only forget all."""
-        if llama_cpp.llama_memory_seq_rm(self._memory, 0, position, -1):
-            return position
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let the sequence in `target` begin with the first `length` tokens of the one in `source`: nothing is computed."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def forget(self, seat: int, position: int = 0) -> None:
+        """Drop what the sequence in `seat` holds at and after `position`."""
+        llama_cpp.llama_memory_seq_rm(self._memory, seat, position, -1)
+
+    def forget_all(self) -> None:
         llama_cpp.llama_memory_clear(self._memory, True)
-        return 0
 
-    def decode(self, tokens: Sequence[int], check: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
-        """Append tokens to the context; the logits after the last one, shape (n_vocab,), valid until the next call.
-
-        `check` is called before each batch of 512 and may raise to stop.
-        """
-        for start in range(0, len(tokens), self._n_batch):
-            check()
-            chunk = tokens[start : start + self._n_batch]
-            array = (llama_cpp.llama_token * len(chunk))(*chunk)
-            status = llama_cpp.llama_decode(self._context, llama_cpp.llama_batch_get_one(array, len(chunk)))
-            if status:
-                raise InferenceError(f"llama.cpp could not decode {len(chunk)} tokens: status {status}")
-        logits = llama_cpp.llama_get_logits_ith(self._context, -1)
-        return np.ctypeslib.as_array(logits, shape=(self.n_vocab,))
+    def decode(self, batch: Batch) -> NDArray[np.float32]:
+        """Feed a batch; the logits of its wanted rows in order, shape (rows, n_vocab), valid until the next call."""
+        status = llama_cpp.llama_decode(self._context, batch.struct)
+        if status:
+            raise InferenceError(f"llama.cpp could not decode {batch.used} tokens: status {status}")
+        if batch.rows == 0:
+            return np.empty((0, self.n_vocab), np.float32)
+        logits = llama_cpp.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(logits, shape=(batch.rows, self.n_vocab))
 
     def close(self) -> None:
         llama_cpp.llama_free(self._context)

@@ -18,7 +18,7 @@ TOKEN = "a-token-for-tests-only"
 
 @pytest.fixture(scope="session")
 def predictor() -> Iterator[Predictor]:
-    predictor = Predictor(find_model(Settings()), n_ctx=6144, n_threads=2)
+    predictor = Predictor(find_model(Settings()), n_ctx=12_288, n_threads=2, parallel=8, waiting=8)
     yield predictor
     predictor.close()
 

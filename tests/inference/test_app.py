@@ -2,21 +2,33 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
+from inference.engine.completion import Job
 from inference.model_store import STARTER
-from inference.worker import Check
+from inference.predict import Predictor
+from shared_schemas.features import FEATURES
 from shared_schemas.features.plan import PlanInput
 from shared_schemas.features.risk import describe
 
 MODEL_NAME = json.loads((STARTER / "manifest.json").read_text())["model"]["name"]
-RISK = describe(
-    title="UI for Career page", level="medium", milestone="50_percent", micro_task=False, done_percent=25, steps_done=1, steps_left=3, budget_minutes=480, spent_minutes=240, delay_minutes=60
-).model_dump()
+SITUATION: dict[str, Any] = {
+    "title": "UI for Career page",
+    "level": "medium",
+    "milestone": "50_percent",
+    "micro_task": False,
+    "done_percent": 25,
+    "steps_done": 1,
+    "steps_left": 3,
+    "budget_minutes": 480,
+    "spent_minutes": 240,
+    "delay_minutes": 60,
+}
+RISK = describe(**SITUATION).model_dump()
 PLAN = PlanInput(title="UI for Career page", description="Build it", skills=["React"], similar=[]).model_dump()
 
 
@@ -92,27 +104,30 @@ async def test_a_senseless_deadline_is_422(client: httpx.AsyncClient, deadline: 
     assert response.json()["error"]["message"].startswith("x-deadline-ms: ")
 
 
-async def test_past_its_queue_the_service_says_when_to_come_back(app: FastAPI, client: httpx.AsyncClient) -> None:
-    """One at work, two waiting; the fourth is refused at once, and the others are answered."""
-    release = asyncio.Event()
-    loop = asyncio.get_running_loop()
+async def test_past_its_queue_the_service_says_when_to_come_back(client: httpx.AsyncClient, predictor: Predictor) -> None:
+    """The engine stands still; its places and its queue fill; the next one is refused at once, and the others are answered."""
+    gate, reached = threading.Event(), threading.Event()
 
-    def blocked(_queue_ms: float, _check: Check) -> None:
-        asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+    def hold(_text: bytes) -> None:
+        reached.set()
+        gate.wait(30)
 
-    at_work = asyncio.ensure_future(app.state.worker.run(blocked, deadline_s=30))
-    await asyncio.sleep(0)
-    waiting = [asyncio.ensure_future(client.post("/v1/features/risk", json=RISK)) for _ in range(2)]
-    while app.state.worker.inside < 3:
-        await asyncio.sleep(0.01)
+    held = predictor.engine.submit(Job(predictor.prompt_tokens(FEATURES["risk"], describe(**SITUATION)), predictor.grammar("risk"), 320, on_text=hold))
+    await asyncio.to_thread(reached.wait, 30)
+    waiting = []
+    while not predictor.engine.is_full:
+        before = predictor.engine.waiting
+        waiting.append(asyncio.ensure_future(client.post("/v1/features/risk", json=RISK)))
+        while predictor.engine.waiting == before:
+            await asyncio.sleep(0.001)
     refused = await client.post("/v1/features/risk", json=RISK)
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "overloaded"
     assert int(refused.headers["retry-after"]) >= 1
     assert (await client.get("/readyz")).status_code == 503
-    release.set()
-    await at_work
-    assert [(await answer).status_code for answer in waiting] == [200, 200]
+    gate.set()
+    assert held.future.result(timeout=60).text
+    assert [(await answer).status_code for answer in waiting] == [200] * len(waiting)
 
 
 async def test_health_needs_no_token_and_readiness_names_the_model(client: httpx.AsyncClient) -> None:

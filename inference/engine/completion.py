@@ -1,0 +1,77 @@
+"""Owns what is asked of the engine and what it gives back. Knows nothing of how an answer comes about."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.engine.grammar import Grammar
+
+
+@dataclass
+class Completion:
+    """What came out. `log_probabilities`: the model's own, of each token that was chosen rather than forced; `chosen_at`
+    says where each of them stands in the text (its first byte).
+
+    `first_letters`: the distribution over the answer's byte at the watched position, renormalised over what the schema
+    allows there; `allowed_mass`: the probability that the model itself gave to all of that.
+    """
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    forced_tokens: int = 0
+    guessed_tokens: int = 0
+    steps: int = 0
+    log_probabilities: list[float] = field(default_factory=list)
+    chosen_at: list[int] = field(default_factory=list)
+    first_letters: dict[str, float] = field(default_factory=dict)
+    allowed_mass: float = 0.0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
+@dataclass
+class Sampler:
+    """Draws tokens by chance, sharpened by `temperature`; the same seed draws the same."""
+
+    temperature: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng(self.seed)
+
+    def pick(self, logits: NDArray[np.float32]) -> int:
+        """An index into `logits`."""
+        weights = np.exp((logits - logits.max()) / self.temperature)
+        return int(self._random.choice(logits.size, p=weights / weights.sum()))
+
+
+@dataclass
+class Job:
+    """One answer that is wanted: under a grammar, or free text when there is none.
+
+    `watch_at` is the byte position of the answer whose distribution is recorded (-1: none). `deadline` is in seconds of
+    `time.monotonic()`. `on_text` is called from the engine's thread with each new piece of the answer.
+    """
+
+    prompt: Sequence[int]
+    grammar: Grammar | None
+    max_tokens: int
+    watch_at: int = -1
+    sampler: Sampler | None = None
+    deadline: float = float("inf")
+    on_text: Callable[[bytes], None] | None = None
+    arrived: float = field(default_factory=time.monotonic)
+    future: "Future[Completion]" = field(default_factory=Future)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more: its place is free within one step."""
+        self.gone.set()

@@ -1,0 +1,310 @@
+"""Owns who is served when: one thread that owns the context, and steps that serve all live answers at once.
+
+Prompts that begin alike share their beginning; a long prompt is fed in pieces, so that it holds up nobody. Knows nothing of
+features, messages or HTTP.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from inference.engine.completion import Completion, Job
+from inference.engine.llama import Batch, Llama
+from inference.engine.phrases import Phrases
+from inference.engine.sequence import Feed
+from inference.engine.sequence import Sequence as Live
+from inference.errors import Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong
+
+PREFILL_TOKENS = 96
+"""Prompt tokens that a step may feed while others are waiting for their next token: what a long prompt costs them."""
+GUESSED_TOKENS = 32
+"""Guessed tokens that a step may feed for all sequences together, and `MOST_GUESSED` for one."""
+MOST_GUESSED = 7
+SHORT = 48
+"""A sequence with at most this many tokens to feed needs no piecewise feeding."""
+
+log = logging.getLogger("inference.engine")
+
+
+@dataclass
+class Counts:
+    """What the engine did since it began. `step_tokens`: fed in all steps; `busy_s`: seconds inside llama.cpp."""
+
+    steps: int = 0
+    step_tokens: int = 0
+    rows: int = 0
+    busy_s: float = 0.0
+    answers: int = 0
+    failures: int = 0
+    cancelled: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    answer_tokens: int = 0
+    forced_tokens: int = 0
+    guessed_tokens: int = 0
+
+
+class Engine:
+    """Answers jobs on a thread of its own. `parallel` answers are made at once; at most `waiting` more may wait."""
+
+    def __init__(self, llama: Llama, *, parallel: int, waiting: int, phrases: Phrases | None = None) -> None:
+        self.llama = llama
+        self.parallel = parallel
+        self.counts = Counts()
+        self.phrases = phrases or Phrases()
+        self._most_waiting = waiting
+        self._waiting: deque[Job] = deque()
+        self._live: list[Live] = []
+        self._kept: OrderedDict[int, list[int]] = OrderedDict()
+        self._pinned: dict[int, list[int]] = {}
+        self._free = list(range(llama.n_seats))
+        self._batch = Batch(llama.n_batch)
+        self._news = threading.Condition()
+        self._is_stopping = False
+        self._recent_s = 1.0
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next job is refused."""
+        return len(self._waiting) + len(self._live) >= self.parallel + self._most_waiting
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def live(self) -> int:
+        return len(self._live)
+
+    def pin(self, prefix: Sequence[int]) -> None:
+        """Compute a beginning of prompts once, and keep it. Before `start` only."""
+        if not self.llama.can_trim or not prefix:
+            return
+        seat = self._free.pop()
+        for at in range(0, len(prefix), self.llama.n_batch):
+            self._batch.clear()
+            self._batch.add(seat, at, prefix[at : at + self.llama.n_batch], [])
+            self.llama.decode(self._batch)
+        self._pinned[seat] = list(prefix)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, job: Job, *, is_again: bool = False) -> Job:
+        """Take a job; its future gets a Completion or an InferenceError. Raises Overloaded and PromptTooLong at once.
+
+        `is_again`: another attempt at a request that was let in before; it goes to the front and is not refused.
+        """
+        room = self.llama.n_cells - sum(len(prefix) for prefix in self._pinned.values())
+        if len(job.prompt) + job.max_tokens > room:
+            raise PromptTooLong(f"Cannot answer: {len(job.prompt)} prompt tokens and {job.max_tokens} for the answer exceed the context of {room}")
+        with self._news:
+            if self._is_stopping:
+                raise Overloaded(0, retry_after_s=1)
+            if self.is_full and not is_again:
+                raise Overloaded(len(self._waiting), retry_after_s=max(1, round(self._recent_s * (len(self._waiting) + len(self._live)) / self.parallel)))
+            (self._waiting.appendleft if is_again else self._waiting.append)(job)
+            self._news.notify()
+        return job
+
+    def stop(self) -> None:
+        """Finish what is live, refuse what waits, end the thread."""
+        with self._news:
+            self._is_stopping = True
+            self._news.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def facts(self) -> dict[str, float]:
+        return {**asdict(self.counts), "waiting": self.waiting, "live": self.live, "phrases": len(self.phrases)}
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting or self._live or self._is_stopping)
+                if self._is_stopping:
+                    while self._waiting:
+                        self._fail(self._waiting.popleft(), Overloaded(0, retry_after_s=1))
+                    if not self._live:
+                        return
+            self._drop_the_gone()
+            self._admit()
+            if self._live:
+                self._step()
+
+    def _drop_the_gone(self) -> None:
+        now = time.monotonic()
+        for sequence in list(self._live):
+            error = _ended(sequence.job, now)
+            if error:
+                self._end(sequence, error)
+        with self._news:
+            for job in [job for job in self._waiting if _ended(job, now)]:
+                self._waiting.remove(job)
+                self._fail(job, _ended(job, now) or Cancelled())
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._live) < self.parallel:
+            job = self._waiting[0]
+            if not self._make_room(len(job.prompt) + job.max_tokens):
+                return  # first come, first served: a long job is not overtaken for ever
+            with self._news:
+                self._waiting.popleft()
+            source, shared = self._best_beginning(job.prompt)
+            if not self._free:
+                self._evict(keep=source)
+            seat = self._free.pop()
+            if shared:
+                self.llama.share(source, seat, shared)
+            try:
+                self._live.append(Live(job, seat, shared, self.llama.vocabulary, self.phrases))
+            except InferenceError as error:
+                self._release(seat)
+                self._fail(job, error)
+
+    def _make_room(self, cells: int) -> bool:
+        """Whether so many cells are free, after forgetting old prompts if need be. Shared cells count twice: never too few."""
+        while cells > self.llama.n_cells - self._used():
+            if not self._kept:
+                return False
+            self._evict()
+        return bool(self._free or self._kept)
+
+    def _used(self) -> int:
+        return sum(live.cells for live in self._live) + sum(len(tokens) for tokens in (*self._kept.values(), *self._pinned.values()))
+
+    def _best_beginning(self, prompt: Sequence[int]) -> tuple[int, int]:
+        """The seat whose tokens begin most like the prompt, and how many are the same. The last one is always fed anew."""
+        if not self.llama.can_trim:
+            return -1, 0
+        best = (-1, 0)
+        for seat, tokens in self._in_memory():
+            same = _common(tokens, prompt[:-1])
+            if same > best[1]:
+                best = (seat, same)
+        return best
+
+    def _in_memory(self) -> Iterator[tuple[int, Sequence[int]]]:
+        yield from self._pinned.items()
+        yield from self._kept.items()
+        for live in self._live:
+            yield live.seat, live.job.prompt[: live.position]
+
+    def _evict(self, keep: int = -1) -> None:
+        seat = next((seat for seat in self._kept if seat != keep), None)
+        if seat is None:
+            seat = next(iter(self._kept))
+        del self._kept[seat]
+        self._release(seat)
+
+    def _release(self, seat: int) -> None:
+        self.llama.forget(seat)
+        self._free.append(seat)
+
+    def _step(self) -> None:
+        self._batch.clear()
+        feeds = [(sequence, feed) for sequence, feed in self._plan()]
+        for sequence, feed in feeds:
+            self._batch.add(sequence.seat, sequence.position, feed.tokens, feed.rows)
+        began = time.perf_counter()
+        try:
+            logits = self.llama.decode(self._batch)
+        except InferenceError as error:
+            log.error("%s", error)
+            for sequence in list(self._live):
+                self._end(sequence, error)
+            return
+        self.counts.busy_s += time.perf_counter() - began
+        self.counts.steps += 1
+        self.counts.step_tokens += self._batch.used
+        self.counts.rows += self._batch.rows
+        row = 0
+        for sequence, feed in feeds:
+            fed_to = sequence.position + len(feed.tokens)
+            try:
+                sequence.read(feed, logits[row : row + len(feed.rows)])
+            except InferenceError as error:
+                self._end(sequence, error)
+            else:
+                if sequence.is_finished:
+                    self._end(sequence, None)
+                elif sequence.position < fed_to:
+                    self.llama.forget(sequence.seat, sequence.position)
+            row += len(feed.rows)
+
+    def _plan(self) -> Iterator[tuple[Live, Feed]]:
+        """What each sequence feeds in this step: all that is short, then pieces of long prompts, the oldest and the shortest first."""
+        short = [live for live in self._live if len(live.tail) <= SHORT]
+        long = [live for live in self._live if len(live.tail) > SHORT]
+        guesses = min(MOST_GUESSED, GUESSED_TOKENS // len(short)) if short and self.llama.can_trim else 0
+        room = self.llama.n_batch
+        for live in short:
+            if room < 1:
+                return
+            feed = live.feed(room, guesses)
+            room -= len(feed.tokens)
+            yield live, feed
+        if not long:
+            return
+        share = min(room, PREFILL_TOKENS if short else room)
+        first, *others = long
+        for live in [first, *sorted(others, key=lambda live: len(live.tail))]:
+            piece = share if live is not first or not others else (share + 1) // 2
+            piece = min(piece, len(live.tail))
+            if piece < 1:
+                return
+            feed = live.feed(piece, 0)
+            share -= len(feed.tokens)
+            yield live, feed
+
+    def _end(self, sequence: Live, error: InferenceError | None) -> None:
+        self._live.remove(sequence)
+        prompt = list(sequence.job.prompt[: sequence.position])
+        if self.llama.can_trim and len(prompt) > 1:
+            self.llama.forget(sequence.seat, len(prompt))
+            self._kept[sequence.seat] = prompt
+        else:
+            self._release(sequence.seat)
+        if error is not None:
+            self._fail(sequence.job, error)
+            return
+        done = sequence.result()
+        self._recent_s = 0.8 * self._recent_s + 0.2 * (done.prefill_ms + done.decode_ms) / 1000
+        self._count(done)
+        if not sequence.job.future.cancelled():
+            sequence.job.future.set_result(done)
+
+    def _fail(self, job: Job, error: InferenceError) -> None:
+        if isinstance(error, Cancelled):
+            self.counts.cancelled += 1
+        else:
+            self.counts.failures += 1
+        if not job.future.cancelled():
+            job.future.set_exception(error)
+
+    def _count(self, done: Completion) -> None:
+        self.counts.answers += 1
+        self.counts.prompt_tokens += done.prompt_tokens
+        self.counts.cached_tokens += done.cached_tokens
+        self.counts.answer_tokens += len(done.tokens)
+        self.counts.forced_tokens += done.forced_tokens
+        self.counts.guessed_tokens += done.guessed_tokens
+
+
+def _ended(job: Job, now: float) -> InferenceError | None:
+    if job.gone.is_set():
+        return Cancelled("Nobody waits for the answer any more")
+    if now >= job.deadline:
+        return DeadlineExceeded("No answer within its deadline")
+    return None
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    for i, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return i
+    return min(len(first), len(second))
