@@ -3,9 +3,11 @@
 import argparse
 import logging
 import os
+import socket
 import sys
 
 import uvicorn
+from pydantic_core import PydanticUndefined
 
 from inference.app import create_app
 from inference.errors import StartError
@@ -32,6 +34,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_settings()
+        check_free(settings.inference_host, settings.inference_port)
         threads = settings.threads or os.cpu_count() or 1
         predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit)
         config = uvicorn.Config(create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
@@ -46,8 +49,21 @@ def main() -> int:
     return 0 if server.started else 1
 
 
+def check_free(host: str, port: int) -> None:
+    """Raises StartError when somebody listens there already: said before a model is loaded."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise StartError(f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)} (choose others with INFERENCE_HOST and INFERENCE_PORT)") from None
+
+
 def _settings_help() -> str:
-    return "\n".join(f"  {name.upper():<18} {field.description}" for name, field in Settings.model_fields.items())
+    return "\n".join(f"  {name.upper():<18} {field.description}{_default(field.default)}" for name, field in Settings.model_fields.items())
+
+
+def _default(value: object) -> str:
+    return "" if value is None or value is PydanticUndefined else f" (default: {value})"
 
 
 if __name__ == "__main__":

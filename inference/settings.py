@@ -4,6 +4,7 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
@@ -27,7 +28,9 @@ class Settings(BaseSettings):
     adapter_path: Path | None = Field(
         None, description="folder with adapter.gguf and manifest.json; default: the repository's starter adapter, for the default model only; 'none' serves the base alone"
     )
-    model_cache: Path = Field(default_factory=lambda: cache_folder(), description="where a model merged with its adapter is kept; 'none' applies the adapter at run time, which is slower")
+    model_cache: Path = Field(
+        default_factory=lambda: cache_folder(), description="where a model merged with its adapter is kept; 'none' applies the adapter at run time, which is slower; default: ~/.cache/talentops-slm"
+    )
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
@@ -36,7 +39,8 @@ class Settings(BaseSettings):
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "talentops-slm"
+    home = os.environ.get("HOME") or gettempdir()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home) / ".cache") / "talentops-slm"
 
 
 def _is_loopback(host: str) -> bool:

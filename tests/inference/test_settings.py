@@ -1,10 +1,12 @@
 """Settings are read once, and every fault is named."""
 
+import socket
 from collections.abc import Mapping
 
 import pytest
 from pydantic import SecretStr
 
+from inference.__main__ import check_free
 from inference.auth import is_allowed
 from inference.errors import StartError
 from inference.settings import Settings, read_settings
@@ -73,3 +75,11 @@ def test_the_token_is_allowed() -> None:
     assert is_allowed(SecretStr(LONG), f"Bearer {LONG}")
     assert is_allowed(SecretStr(LONG), f"bearer {LONG}")
     assert is_allowed(None, None)
+
+
+def test_a_busy_port_is_named_before_a_model_is_loaded() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as busy,
+        pytest.raises(StartError, match=r"Cannot listen on 127\.0\.0\.1:\d+: Address already in use \(choose others with INFERENCE_HOST and INFERENCE_PORT\)"),
+    ):
+        check_free("127.0.0.1", busy.getsockname()[1])
