@@ -101,6 +101,7 @@ declare
   line_high double precision;
   line_low double precision;
   worse double precision;
+  beside double precision;
   better double precision;
   alarm text;
   ready boolean := true;
@@ -127,98 +128,105 @@ begin
     with request as materialized (
       -- The stock: what the cloud did, before the stage, in the organisations that the stage is about (as slm_context has them).
       (
-        select past.id, coalesce(past.org_id, past.user_id) as org, true as is_stock from public.slm_requests as past
+        select past.id, past.created_at, coalesce(past.org_id, past.user_id) as org, true as is_stock, past.arm, past.attempts -> 0 ->> 'cause' as cause, (past.attempts -> 0 ->> 'ms')::double precision as ms, past.attempts <> '[]' as is_tried, null::jsonb as shadow
+        from public.slm_requests as past
         where past.feature = p_feature and past.status = 'closed' and past.arm = 'current'
           and past.created_at < rollout.since and past.created_at >= rollout.since - interval '28 days'
-          and (('x' || substr(md5(coalesce(past.org_id, past.user_id)::text || '/' || p_feature), 1, 8))::bit(32)::bigint % 100) < watched_share
+          and (watched_share = 100 or ('x' || substr(md5(coalesce(past.org_id, past.user_id)::text || '/' || p_feature), 1, 8))::bit(32)::bigint % 100 < watched_share)
         order by past.created_at desc, past.id limit 5000
       )
       union all
       (
-        select served.id, coalesce(served.org_id, served.user_id), false from public.slm_requests as served
+        select served.id, served.created_at, coalesce(served.org_id, served.user_id), false, served.arm, served.attempts -> 0 ->> 'cause', (served.attempts -> 0 ->> 'ms')::double precision, served.attempts <> '[]', null
+        from public.slm_requests as served
         where served.feature = p_feature and served.status = 'closed' and served.arm = 'candidate' and served.created_at >= since and served.created_at < seen_until
         order by served.created_at, served.id limit 20000
       )
       union all
       (
-        select cloud.id, coalesce(cloud.org_id, cloud.user_id), false from public.slm_requests as cloud
+        select cloud.id, cloud.created_at, coalesce(cloud.org_id, cloud.user_id), false, cloud.arm, cloud.attempts -> 0 ->> 'cause', (cloud.attempts -> 0 ->> 'ms')::double precision, cloud.attempts <> '[]', cloud.shadow
+        from public.slm_requests as cloud
         where cloud.feature = p_feature and cloud.status = 'closed' and cloud.arm = 'current' and cloud.created_at >= since and cloud.created_at < seen_until
         order by cloud.created_at, cloud.id limit 20000
       )
-    ), side as (
-      select request.org, request.is_stock, outcome.id, outcome.created_at, outcome.is_candidate,
-        bool_or(outcome.is_bad) filter (where outcome.metric = 'invalid') as invalid,
-        bool_or(outcome.is_bad) filter (where outcome.metric = 'rejected') as rejected,
-        bool_or(outcome.is_bad) filter (where outcome.metric = 'fallback') as fallback,
-        bool_or(outcome.is_bad) filter (where outcome.metric = 'slow') as slow,
-        bool_or(outcome.is_bad) filter (where outcome.metric = 'disagrees') as disagrees
-      from request cross join lateral (
-        -- offset 0: each request is looked up by its key, whatever the planner thinks of their number.
-        select found.* from public.slm_guard_outcomes as found where found.id = request.id offset 0
-      ) as outcome
-      where not (request.is_stock and outcome.is_candidate)
-      group by request.org, request.is_stock, outcome.id, outcome.created_at, outcome.is_candidate
+    ), side as materialized (
+      -- The outcomes of slm_guard_outcomes, one row for all metrics.
+      select side.id, side.created_at, side.org, side.is_stock, side.is_candidate, side.disagrees, side.ms > 10000 as slow,
+        side.cause is not null as fallback, coalesce(side.cause = 'rejected', false) as rejected, coalesce(side.cause in ('schema', 'invalid_json'), false) as invalid
+      from (
+        select id, created_at, org, is_stock, true as is_candidate, shadow ->> 'cause' as cause, (shadow ->> 'ms')::double precision as ms, not (shadow ->> 'agrees')::boolean as disagrees
+        from request where shadow is not null
+        union all
+        select id, created_at, org, is_stock, arm = 'candidate', cause, ms, null
+        from request where is_tried and coalesce(cause not in ('over_budget', 'no_key', 'no_names', 'misconfigured'), true)
+      ) as side
+    ), stocked as (
+      select count(*) as n, least(greatest(count(*) / 300, 1), 5) as k, count(*) filter (where side.invalid) as invalid, count(*) filter (where side.rejected) as rejected,
+        count(*) filter (where side.fallback) as fallback, count(*) filter (where side.slow) as slow
+      from side where side.is_stock
     ), numbered as (
       select side.*,
-        row_number() over (partition by side.is_stock, side.is_candidate order by side.created_at, side.id) as place,
-        row_number() over (partition by side.is_stock, side.is_candidate, side.org order by side.created_at, side.id) as turn,
-        count(*) filter (where side.is_stock) over () as stock
-      from side
+        row_number() over (partition by side.is_candidate order by side.created_at, side.id) as i,
+        row_number() over (partition by side.is_candidate, side.org order by side.created_at, side.id) as turn,
+        1 + count(*) filter (where side.is_candidate) over (order by side.created_at, side.id) - side.is_candidate::integer as gap
+      from side where not side.is_stock
     ), placed as (
-      -- The stock is spent evenly over about 300 requests, one to five outcomes for each; in the shadow the cloud answered the very same request too.
-      select numbered.*,
-        case when numbered.is_stock then 1 + (numbered.turn - 1) / least(greatest(numbered.stock / 300, 1), 5)
-          else max(numbered.turn) filter (where numbered.is_candidate) over (partition by numbered.is_stock, numbered.id) end as own_block,
-        1 + count(*) filter (where numbered.is_candidate) over in_time - numbered.is_candidate::integer as gap
+      -- What the cloud did meanwhile elsewhere: of the outcomes between two of the candidate's, the last three are set against the second. In the shadow it answered the very same request.
+      select numbered.*, case when numbered.is_candidate then numbered.turn
+        when rollout.stage = 'shadow' then max(numbered.turn) filter (where numbered.is_candidate) over (partition by numbered.id) end as block,
+        row_number() over (partition by numbered.gap order by numbered.is_candidate desc, numbered.created_at desc, numbered.id desc) <= 4 as is_beside
       from numbered
-      window in_time as (partition by numbered.is_stock order by numbered.created_at, numbered.id, numbered.is_candidate)
+    ), spread as (
+      -- An organisation's stock is spent evenly over about 300 requests, one to five outcomes for each of them.
+      select side.*, 1 + (row_number() over (partition by side.org order by side.created_at, side.id) - 1) / (select stocked.k from stocked) as block
+      from side where side.is_stock
     ), paired as (
-      select placed.*,
-        max(placed.place) filter (where placed.is_candidate) over own as own_i, bool_or(not placed.is_candidate) over own as has_own,
-        -- What the cloud did meanwhile elsewhere: of the outcomes between two of the candidate's, the last three are set against the second.
-        max(placed.place) filter (where placed.is_candidate) over beside as beside_i, bool_or(not placed.is_candidate) over beside as has_beside,
-        row_number() over (beside order by placed.is_candidate desc, placed.created_at desc, placed.id desc) <= 4 as is_beside
-      from placed
-      window own as (partition by placed.org, placed.own_block), beside as (partition by placed.is_stock, placed.gap)
+      select half.*, max(half.i) filter (where half.is_candidate) over (partition by half.org, half.block) as own_i
+      from (
+        select org, block, is_stock, is_candidate, i, case when is_beside then gap end as beside_i, invalid, rejected, fallback, slow, disagrees from placed
+        union all
+        select org, block, is_stock, is_candidate, null, null, invalid, rejected, fallback, slow, null from spread
+      ) as half
     ), outcome as materialized (
-      select paired.*, judged.metric, judged.is_bad
+      select judged.metric, judged.is_bad, paired.is_candidate, paired.is_stock, paired.i, paired.own_i, paired.beside_i
       from paired cross join lateral (
         values ('invalid', paired.invalid), ('rejected', paired.rejected), ('fallback', paired.fallback), ('slow', paired.slow), ('disagrees', paired.disagrees)
       ) as judged (metric, is_bad)
-      where judged.is_bad is not null
+      where judged.is_bad is not null and (not paired.is_stock or paired.own_i is not null)
+    ), candidate as (
+      select outcome.metric, array_agg(outcome.is_bad order by outcome.i) as outcomes from outcome where outcome.is_candidate group by outcome.metric
+    ), control as (
+      select outcome.metric, count(*) as n, count(*) filter (where outcome.is_bad) as bad from outcome where not outcome.is_candidate and not outcome.is_stock group by outcome.metric
     ), own as (
-      select blocks.metric, array_agg(blocks.is_bad order by blocks.own_i) filter (where blocks.is_candidate) as candidate,
-        array_agg(blocks.before order by blocks.own_i) filter (where blocks.is_candidate) as before,
-        array_agg(blocks.is_bad order by blocks.own_i) filter (where not blocks.is_candidate) as control
+      select block.metric, array_agg(block.is_bad order by block.own_i) filter (where block.is_candidate) as candidate,
+        array_agg(block.before order by block.own_i) filter (where block.is_candidate) as before,
+        array_agg(block.is_bad order by block.own_i) filter (where not block.is_candidate) as control
       from (
         select outcome.*, (count(*) filter (where not outcome.is_candidate) over (partition by outcome.metric order by outcome.own_i))::integer as before
-        from outcome where outcome.own_i is not null and outcome.has_own
-      ) as blocks
-      group by blocks.metric
+        from outcome where outcome.own_i is not null
+      ) as block
+      group by block.metric
     ), beside as (
-      select blocks.metric, array_agg(blocks.is_bad order by blocks.beside_i) filter (where blocks.is_candidate) as candidate,
-        array_agg(blocks.before order by blocks.beside_i) filter (where blocks.is_candidate) as before,
-        array_agg(blocks.is_bad order by blocks.beside_i) filter (where not blocks.is_candidate) as control
+      select block.metric, array_agg(block.is_bad order by block.beside_i) filter (where block.is_candidate) as candidate,
+        array_agg(block.before order by block.beside_i) filter (where block.is_candidate) as before,
+        array_agg(block.is_bad order by block.beside_i) filter (where not block.is_candidate) as control,
+        count(distinct block.beside_i) filter (where not block.is_candidate) as blocks
       from (
         select outcome.*, (count(*) filter (where not outcome.is_candidate) over (partition by outcome.metric order by outcome.beside_i))::integer as before
-        from outcome where not outcome.is_stock and outcome.beside_i is not null and outcome.has_beside and outcome.is_beside
-      ) as blocks
+        from outcome where outcome.beside_i is not null and not outcome.is_stock
+      ) as block
       where rollout.stage = 'canary'
-      group by blocks.metric
-    ), counted as (
-      select outcome.metric,
-        array_agg(outcome.is_bad order by outcome.place) filter (where outcome.is_candidate) as candidate,
-        count(*) filter (where not outcome.is_candidate and not outcome.is_stock) as control,
-        count(*) filter (where not outcome.is_candidate and not outcome.is_stock and outcome.is_bad) as control_bad,
-        count(*) filter (where outcome.is_stock) as stock, count(*) filter (where outcome.is_stock and outcome.is_bad) as stock_bad
-      from outcome group by outcome.metric
+      group by block.metric
     )
-    select setting.metric as name, setting.margin, setting.line, coalesce(counted.candidate, '{}') as candidate,
-      coalesce(counted.control, 0) as control, coalesce(counted.control_bad, 0) as control_bad, coalesce(counted.stock, 0) as stock, coalesce(counted.stock_bad, 0) as stock_bad,
+    select setting.metric as name, setting.margin, setting.line, coalesce(candidate.outcomes, '{}') as candidate, coalesce(control.n, 0) as control, coalesce(control.bad, 0) as control_bad,
+      case setting.metric when 'disagrees' then 0 else stocked.n end as stock,
+      case setting.metric when 'invalid' then stocked.invalid when 'rejected' then stocked.rejected when 'fallback' then stocked.fallback when 'slow' then stocked.slow else 0 end as stock_bad,
       own.candidate as own_candidate, own.before as own_before, own.control as own_control,
-      beside.candidate as beside_candidate, beside.before as beside_before, beside.control as beside_control
+      beside.candidate as beside_candidate, beside.before as beside_before, beside.control as beside_control, coalesce(beside.blocks, 0) as beside_blocks
     from public.slm_guard_settings as setting
-    left join counted on counted.metric = setting.metric
+    cross join stocked
+    left join candidate on candidate.metric = setting.metric
+    left join control on control.metric = setting.metric
     left join own on own.metric = setting.metric
     left join beside on beside.metric = setting.metric
     order by setting.metric
@@ -237,9 +245,10 @@ begin
     if metric.name <> 'disagrees' then
       worse := greatest(0.9 * public.slm_evidence_worse(metric.own_candidate, metric.own_control, metric.own_before), 0.1 * worse);
     end if;
-    -- What got worse everywhere at the same time is not the model's fault: the cloud's requests beside it must show it too, where most have one.
-    if worse >= bar and 2 * coalesce(cardinality(metric.beside_candidate), 0) >= cardinality(metric.candidate) and rollout.stage = 'canary' then
-      worse := least(worse, public.slm_evidence_worse(metric.beside_candidate, metric.beside_control, metric.beside_before));
+    -- What got worse everywhere at the same time is not the model's fault: where most have a request of the cloud beside them, these must show it too.
+    if worse >= bar and rollout.stage = 'canary' and 2 * metric.beside_blocks >= cardinality(metric.candidate) then
+      beside := public.slm_evidence_worse(metric.beside_candidate, metric.beside_control, metric.beside_before);
+      worse := case when beside >= 1 / alpha then worse else least(worse, beside) end;
     end if;
     better := public.slm_evidence_below(metric.candidate, line_low);
     if worse >= bar and alarm is null then
@@ -254,7 +263,7 @@ begin
     seen := seen || jsonb_build_object(metric.name, jsonb_build_object(
       'candidate', cardinality(metric.candidate), 'candidate_bad', (select count(*) from unnest(metric.candidate) as o (is_bad) where o.is_bad),
       'control', metric.control, 'control_bad', metric.control_bad, 'stock', metric.stock, 'stock_bad', metric.stock_bad,
-      'compared', coalesce(cardinality(metric.own_candidate), 0),
+      'compared', coalesce(cardinality(metric.own_control), 0),
       'line', round(line_low::numeric, 4), 'evidence_worse', round(worse::numeric, 3), 'evidence_good', round(better::numeric, 3)
     ));
   end loop;

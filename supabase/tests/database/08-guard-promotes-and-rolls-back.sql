@@ -1,6 +1,6 @@
 -- The guard promotes what is no worse, rolls back what is, and leaves a person's decision alone.
 begin;
-select plan(39);
+select plan(40);
 
 -- Organisations by their place in the shares, as slm_context has it.
 create temporary table places as
@@ -50,6 +50,12 @@ select pg_temp.serve(1200, 'current', 24, pg_temp.orgs('risk', 0, 100, 100), int
 select pg_temp.enter('risk', 'shadow', 0);
 select pg_temp.serve(60, 'current', 1, pg_temp.orgs('risk', 0, 100, 100), p_shadow => true);
 select is(public.slm_guard('risk') ->> 'reason', '60 of 100 requests', 'a few are not enough');
+select results_eq(
+  $$select metric, (seen ->> 'candidate')::bigint, (seen ->> 'candidate_bad')::bigint, (seen ->> 'control')::bigint, (seen ->> 'control_bad')::bigint
+    from public.slm_rollouts, jsonb_each(guard -> 'metrics') as m (metric, seen) where feature = 'risk' order by metric$$,
+  $$select metric, count(*) filter (where is_candidate), count(*) filter (where is_candidate and is_bad), count(*) filter (where not is_candidate), count(*) filter (where not is_candidate and is_bad)
+    from public.slm_guard_outcomes where feature = 'risk' and created_at > now() - interval '1 hour' group by metric order by metric$$,
+  'it counts what slm_guard_outcomes shows');
 select pg_temp.serve(300, 'current', 5, pg_temp.orgs('risk', 0, 100, 100), interval '10 seconds', p_shadow => true);
 select is(public.slm_guard('risk') ->> 'reason', '60 of 100 requests', 'requests of the last minute are not looked at: slow ones among them are still open');
 select pg_temp.serve(240, 'current', 3, pg_temp.orgs('risk', 0, 100, 100), p_shadow => true);
