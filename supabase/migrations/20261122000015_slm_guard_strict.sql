@@ -119,7 +119,8 @@ begin
     return jsonb_build_object('feature', p_feature, 'stage', rollout.stage, 'share', rollout.share, 'action', 'none',
       'reason', case when rollout.is_paused then 'paused' else 'off' end, 'metrics', '{}'::jsonb);
   end if;
-  select count(*) * stages / alpha into bar from public.slm_guard_settings;
+  -- One alarm for each metric and stage shares the error rate; agreement is known in the shadow only.
+  select (count(*) filter (where setting.metric <> 'disagrees') * stages + count(*) filter (where setting.metric = 'disagrees')) / alpha into bar from public.slm_guard_settings as setting;
   -- The last stage has no end: it is watched in weeks, each with an error rate of its own.
   since := case when rollout.stage = 'full'
     then rollout.since + floor(extract(epoch from now() - rollout.since) / 604800) * interval '7 days' else rollout.since end;
@@ -245,8 +246,8 @@ begin
     if metric.name <> 'disagrees' then
       worse := greatest(0.9 * public.slm_evidence_worse(metric.own_candidate, metric.own_control, metric.own_before), 0.1 * worse);
     end if;
-    -- What got worse everywhere at the same time is not the model's fault: where most have a request of the cloud beside them, these must show it too.
-    if worse >= bar and rollout.stage = 'canary' and 2 * metric.beside_blocks >= cardinality(metric.candidate) then
+    -- What got worse everywhere at the same time is not the model's fault: where three in four have a request of the cloud beside them, these must show it too.
+    if worse >= bar and rollout.stage = 'canary' and 4 * metric.beside_blocks >= 3 * cardinality(metric.candidate) then
       beside := public.slm_evidence_worse(metric.beside_candidate, metric.beside_control, metric.beside_before);
       worse := case when beside >= 1 / alpha then worse else least(worse, beside) end;
     end if;
@@ -289,4 +290,4 @@ begin
 end;
 $$;
 comment on function public.slm_guard is
-'Looks at a feature''s rollout once: rolls back when any metric is worse than the control, promotes when every metric is shown to stay under its line, else waits. Returns what it saw and did. 5 % false alarms at most over a whole rollout, and over each week once it is full, shared by metrics and stages. Organisations may differ as they like: an outcome of the candidate is set against the same organisation''s under the cloud, up to four weeks before the stage began (in the shadow, also of the same request). That takes an organisation''s rates as steady over these weeks; against a change that comes to all, a canary is rolled back only when it is also worse than what the cloud does meanwhile. The line from 300 outcomes of the past on is their rate and the margin, three standard errors higher for an alarm and lower for a promotion. Requests of the last minute are left out: until then the slow ones are still open.';
+'Looks at a feature''s rollout once: rolls back when any metric is worse than the control, promotes when every metric is shown to stay under its line, else waits. Returns what it saw and did. 5 % false alarms at most over a whole rollout, and over each week once it is full, shared by metrics and stages. Organisations may differ as they like: an outcome of the candidate is set against the same organisation''s under the cloud, up to four weeks before the stage began (in the shadow, also of the same request). That takes an organisation''s rates as steady over these weeks; against a change that comes to all, a canary that has the cloud beside it (of 1 and 10 %, as a rule) is rolled back only when it is also worse than what the cloud does meanwhile. The line from 300 outcomes of the past on is their rate and the margin, three standard errors higher for an alarm and lower for a promotion. Requests of the last minute are left out: until then the slow ones are still open.';
