@@ -5,7 +5,8 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ StageFailed              a stage's process ended badly
  ├─ ParityFailed             what llama.cpp reads is not what was trained
  ├─ ProjectUnreachable       the Supabase project cannot be reached, or refuses
- └─ WrongRollout             there is no such feature or stage
+ ├─ WrongRollout             there is no such feature or stage
+ └─ BrokenRows               a stage's file is missing or is not what the stage wrote
 """
 
 
@@ -31,3 +32,7 @@ class ProjectUnreachable(TrainerError):
 
 class WrongRollout(TrainerError):
     """There is no such feature or stage; the text names those that there are."""
+
+
+class BrokenRows(TrainerError):
+    """A stage's file is missing, or a line of it is not a row; the text names the line."""
