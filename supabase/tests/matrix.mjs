@@ -39,6 +39,13 @@ const RELATIONS = {
   slm_machine_prices: ALL,
   slm_expenses: ALL,
   slm_erasures: ALL,
+  slm_datasets: ALL,
+  slm_examples: ALL,
+  slm_dataset_examples: ALL,
+  slm_example_sources: ALL,
+  slm_gold: ALL,
+  slm_baseline_answers: ALL,
+  slm_lineage: ["select"],
   slm_guard_outcomes: ["select"],
   slm_daily: ["select"],
   slm_fallback_reasons_daily: ["select"],
@@ -70,6 +77,14 @@ const FUNCTIONS = {
   slm_guard: ["service_role"],
   slm_erase_user: ["service_role"],
   slm_apply_retention: ["service_role"],
+  slm_put_examples: ["service_role"],
+  slm_begin_dataset: ["service_role"],
+  slm_write_dataset: ["service_role"],
+  slm_finish_dataset: ["service_role"],
+  slm_freeze_gold: ["service_role"],
+  slm_gold_rows: ["service_role"],
+  slm_record_baseline: ["service_role"],
+  slm_baseline: ["service_role"],
 };
 
 const LINTS = {
