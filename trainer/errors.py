@@ -6,7 +6,10 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ ParityFailed             what llama.cpp reads is not what was trained
  ├─ ProjectUnreachable       the Supabase project cannot be reached, or refuses
  ├─ WrongRollout             there is no such feature or stage
- └─ BrokenRows               a stage's file is missing or is not what the stage wrote
+ ├─ BrokenRows               a stage's file is missing or is not what the stage wrote
+ ├─ WrongTeacher             there is no such teacher, or it may not be asked
+ ├─ TeacherFailed            the teacher cannot be reached, or refuses to work
+ └─ OverBudget               it would cost more than the operator allows
 """
 
 
@@ -36,3 +39,15 @@ class WrongRollout(TrainerError):
 
 class BrokenRows(TrainerError):
     """A stage's file is missing, or a line of it is not a row; the text names the line."""
+
+
+class WrongTeacher(TrainerError):
+    """There is no such teacher, it has no price or key, or its days are over; the text says which."""
+
+
+class TeacherFailed(TrainerError):
+    """The teacher cannot be reached or refuses to work; what it answered so far is kept."""
+
+
+class OverBudget(TrainerError):
+    """Asking on would cost more than the operator allows, or nobody has agreed to the cost."""
