@@ -77,6 +77,7 @@ const FUNCTIONS = {
   slm_guard: ["service_role"],
   slm_erase_user: ["service_role"],
   slm_apply_retention: ["service_role"],
+  slm_history_days: ["service_role"],
   slm_put_examples: ["service_role"],
   slm_begin_dataset: ["service_role"],
   slm_write_dataset: ["service_role"],
