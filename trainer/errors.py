@@ -51,3 +51,7 @@ class TeacherFailed(TrainerError):
 
 class OverBudget(TrainerError):
     """Asking on would cost more than the operator allows, or nobody has agreed to the cost."""
+
+
+class HistoryIncomplete(TrainerError):
+    """The history that was read cannot be used, or is not what the database holds; the text says where."""

@@ -47,7 +47,7 @@ class Project:
         return self._execute(f"call {function}", self._client.rpc(function, parameters, get=True))
 
     def page(self, relation: str, columns: str, *, keys: Sequence[str], after: Sequence[str] | None = None, bounds: Sequence[tuple[str, str, str]] = ()) -> list[dict[str, Any]]:
-        """The next rows in the order of `keys` (one or two columns, together unique) behind the key values `after`.
+        """The next rows in the order of `keys` (one or two columns, together unique and never null) behind the key values `after`.
 
         A server may give fewer than `PAGE` although there are more: only an empty page is the last. `bounds` are
         conditions such as `("created_at", "lte", "2026-01-01")`.
