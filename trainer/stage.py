@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Facts = Mapping[str, Any]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def run_stage(folder: Path, inputs: Facts, make: Callable[[Path], Facts], *, keep_partial: bool = False) -> dict[str, Any]:
@@ -44,6 +45,12 @@ def write_json(path: Path, value: Any) -> None:
     partial = path.with_suffix(path.suffix + ".part")
     partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
     os.replace(partial, path)
+
+
+def sources_sha256(*folders: str) -> str:
+    """The hash of our own code in these folders: a stage whose rules have changed is not done yet."""
+    files = sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
+    return digest({str(path.relative_to(REPOSITORY)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
 
 
 def digest(value: Any) -> str:

@@ -124,7 +124,7 @@ def _round(value: float) -> int:
 
 
 def _minutes(hours: Any) -> int:
-    return min(MAX_MINUTES, max(0, _round((finite(hours) or 0) * 60)))
+    return _round(min(MAX_MINUTES, max(0, (finite(hours) or 0) * 60)))
 
 
 def _count(value: Any) -> int:
@@ -137,7 +137,7 @@ def _done_percent(metrics: Mapping[str, Any]) -> int:
     ratio = finite(metrics.get("progress_ratio"))
     if ratio is None:
         ratio = _count(metrics.get("steps_completed")) / total if total else 0
-    return 100 if ratio >= 1 else min(99, max(0, _round(ratio * 100)))
+    return 100 if ratio >= 1 else _round(min(99, max(0, ratio * 100)))
 
 
 def _level(metrics: Mapping[str, Any]) -> Level:
