@@ -145,11 +145,12 @@ def _plans(mirror: Mirror) -> Iterator[tuple[Any, Found]]:
     database.execute("create index if not exists task_steps_ref on task_steps (ref)")
     database.execute("create index if not exists tasks_ref on tasks (ref)")
     database.execute("create temp table if not exists plans (signature text, task text)")
-    database.execute("delete from plans")
     signed = (
         (_signature(json.loads(task), steps), task_id) for task_id, task in database.execute("select id, body from tasks order by id") if (steps := _planned(database, task_id, json.loads(task)))
     )
-    database.executemany("insert into plans (signature, task) values (?, ?)", signed)
+    with database:
+        database.execute("delete from plans")
+        database.executemany("insert into plans (signature, task) values (?, ?)", signed)
     unused = database.execute("select body from slm_requests as r where ref = 'plan' and not exists (select 1 from tasks as t join task_steps as s on s.ref = t.id where t.ref = r.id) order by id")
     yield from (("ledger", {"request": json.loads(body)}) for (body,) in unused)
     for (copies,) in database.execute("select json_group_array(task) from (select signature, task from plans order by signature, task) group by signature order by signature"):
