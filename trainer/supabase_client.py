@@ -35,7 +35,8 @@ class ProjectSettings(BaseSettings):
 class Project:
     """One Supabase project as its service role sees it. Every call raises ProjectUnreachable with what went wrong."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, url: str) -> None:
+        self.url = url
         self._client = client
 
     def call(self, function: str, **parameters: Any) -> Any:
@@ -127,4 +128,4 @@ def open_project() -> Iterator[Project]:
             client = create_client(settings.supabase_url, settings.supabase_secret_key.get_secret_value(), options)
         except SupabaseException as error:
             raise ProjectUnreachable(f"Cannot reach the project: {error}") from None
-        yield Project(client)
+        yield Project(client, settings.supabase_url)
