@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from shared_schemas.features import FEATURES
-from trainer.data import clean
 from trainer.data.extract import NEEDS, extract
 from trainer.data.judge import REASONS
 from trainer.data.mirror import RELATIONS, open_mirror
@@ -108,6 +107,8 @@ def _extract(feature: str, options: Options, report: Report) -> dict[str, Any]:
 
 
 def _clean(feature: str, options: Options, report: Report) -> dict[str, Any]:
+    from trainer.data import clean  # its recognisers take a second to load
+
     return clean.run(stage_folder(options.work_dir, feature, "extract"), stage_folder(options.work_dir, feature, "clean"), progress=report)
 
 

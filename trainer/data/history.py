@@ -89,6 +89,7 @@ def make_history(size: int, *, seed: int = 1) -> Iterator[Story]:
             _add_org(story)
         name, tell = _TRAPS[index % len(_TRAPS)]
         tell(story, name)
+        _tell_of_other_steps(story)
         _pass_through_consent(story)
         yield story
 
@@ -116,7 +117,16 @@ def _add_org(story: Story) -> None:
 def _pass_through_consent(story: Story) -> None:
     """In an organisation that does not let its history train, nothing is kept and nothing rejected: it never leaves."""
     if not story.org.allows_training:
-        story.truths = [Truth(truth.table, truth.id, f"{truth.trap}, no consent", "withheld") for truth in story.truths]
+        story.truths = [Truth(truth.table, truth.id, "no consent", "withheld") for truth in story.truths]
+
+
+def _tell_of_other_steps(story: Story) -> None:
+    """Steps that a story has beside what it is about were written by hand."""
+    told, forgotten = {truth.id for truth in story.truths}, story.org.people[-1][0]
+    with_steps = {step["task_id"] for step in story.rows.get("task_steps", ())}
+    for task in story.rows.get("tasks", ()):
+        if task["id"] in with_steps - told:
+            story.tell("tasks", task, "hand-written steps", "withheld" if forgotten in {task["assigned_to"], task["assigned_by"]} else "not_a_plan")
 
 
 # --- tasks and steps --------------------------------------------------------------------------------------------------
@@ -515,7 +525,7 @@ def _unproven_plan(story: Story, trap: str) -> None:
 
 def _hand_written(story: Story, trap: str) -> None:
     """Steps that a person wrote: `{}` is the column's default and no proof of a plan (T28), nor is any other shape."""
-    metadata = story.rng.choice(({}, None, [], "gpt-4o-mini", {"model": None}, {"overall_risks": []}))
+    metadata = story.rng.choice(({}, None, [], 7, {"model": None}, {"overall_risks": []}))
     proposal = _proposal(story)
     task = _planned(story, proposal, _when(story, V4, END), ai_metadata=metadata)
     story.tell("tasks", task, trap, "not_a_plan")
@@ -571,7 +581,7 @@ _TRAPS: tuple[tuple[str, _Tell], ...] = (
     ("T33 forged since the ledger", _forged_since_the_ledger),
     ("clock before its task", _changed("clock", _before_its_task)),
     *_GOOD_RISK,
-    ("raw is no object", _changed("inconsistent", lambda story, row, _t: row.update(raw_llm_response=story.rng.choice(("text", [1, 2], 7))))),
+    ("raw is no object", _changed("inconsistent", lambda story, row, _t: row.update(raw_llm_response=story.rng.choice(([], [1, 2], 7))))),
     ("NaN", _changed("inconsistent", _becomes(predicted_delay_hours="NaN"))),
     ("personal data", _with_personal_data),
     ("no budget", _without_budget),
