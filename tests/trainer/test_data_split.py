@@ -63,11 +63,11 @@ def test_organisations_tasks_and_clusters_go_one_way(tmp_path: Path) -> None:
     facts = split.run(stage(tmp_path / "synthesise", rows), tmp_path / "split", RISK)
     assert facts["leakage"]["grouped_by"] == ["org", "task", "cluster", "child"]
     by_split = files(tmp_path / "split")
-    for mark in (lambda row: row.sources[0].org_id, lambda row: row.sources[0].task_id, lambda row: row.cluster):
-        seen: dict[Any, str] = {}
-        for name, lines in by_split.items():
-            for row in lines:
-                assert mark(row) is None or seen.setdefault(mark(row), name) == name
+    seen: dict[tuple[str, str], str] = {}
+    for name, lines in by_split.items():
+        for row in lines:
+            bonds = [("org", row.sources[0].org_id), ("task", row.sources[0].task_id), ("cluster", row.cluster)]
+            assert {seen.setdefault((kind, value), name) for kind, value in bonds if value} == {name}
 
 
 def test_one_organisation_is_split_by_task(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,7 @@ def test_the_budget_stops_the_asking_and_more_budget_goes_on_from_there(tmp_path
     one = 1800 / 1e6
     stand_in.said = coach_says
     with pytest.raises(OverBudget, match=r"^Cannot go on: \d+ of 30 calls have cost \$0\.\d+, and the next could go over"), cheaper_estimate():
-        run(tmp_path, synthesise.replace(cheap, budget_usd=0.03))
+        run(tmp_path, replace(cheap, budget_usd=0.03))
     asked = stand_in.asked.total()
     assert 0 < asked * one <= 0.03
     facts, _ = run(tmp_path, cheap)
@@ -368,7 +369,8 @@ def test_a_teacher_of_the_project_has_its_days_its_price_and_its_key(project: Pr
     monkeypatch.delenv("TEACHER_MODEL", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     found = find_teacher("gpt-4o-mini", today=TODAY, open_project=opened)
-    assert (found.name, found.usd(1_000_000, 1_000_000)) == ("openai-gpt-4o-mini", pytest.approx(0.75))
+    assert found.name == "openai-gpt-4o-mini"
+    assert found.usd(1_000_000, 1_000_000) == pytest.approx(0.75)
     for name, today, error in (
         ("gpt-4o-mini", date(2027, 1, 14), "it ended on 2027-01-14"),
         ("openai-gpt-6-luna", TODAY, "it begins on 2027-01-14 only"),
