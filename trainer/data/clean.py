@@ -47,7 +47,7 @@ def run(previous: Path, folder: Path, *, progress: Progress = lambda *_: None) -
 
 
 def _clean(previous: Path, folder: Path, total: int, progress: Progress) -> dict[str, Any]:
-    people: dict[str, list[str]] = dict(json.loads(line) for line in (previous / PEOPLE).open(encoding="utf-8"))
+    people: dict[str, list[str]] = dict(json.loads(line) for line in (previous / PEOPLE).read_text(encoding="utf-8").split("\n") if line)
     database = sqlite3.connect(folder / "kept.sqlite")
     database.execute("pragma journal_mode = off")
     database.execute("pragma synchronous = off")
