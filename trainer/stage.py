@@ -9,10 +9,10 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 Facts = Mapping[str, Any]
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def run_stage(folder: Path, inputs: Facts, make: Callable[[Path], Facts], *, keep_partial: bool = False) -> dict[str, Any]:
@@ -47,10 +47,15 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(partial, path)
 
 
-def sources_sha256(*folders: str) -> str:
-    """The hash of our own code in these folders: a stage whose rules have changed is not done yet."""
-    files = sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
-    return digest({str(path.relative_to(REPOSITORY)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+def sources_sha256(*modules: ModuleType) -> str:
+    """The hash of our own code in these modules and packages: a stage whose rules have changed is not done yet."""
+    files = sorted(path for module in modules for path in _files(module))
+    return digest([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+
+
+def _files(module: ModuleType) -> list[Path]:
+    path = Path(str(module.__file__))
+    return list(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 
 def digest(value: Any) -> str:

@@ -5,6 +5,7 @@ Judging is judge.py's, personal data personal_data.py's, likeness duplicates.py'
 
 import json
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -13,8 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import shared_schemas
 from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
+from trainer.data import describe, duplicates, personal_data
+from trainer.data import judge as judging
 from trainer.data.candidate import Candidate
 from trainer.data.duplicates import find_near
 from trainer.data.extract import PEOPLE
@@ -42,7 +46,7 @@ def run(previous: Path, folder: Path, *, progress: Progress = lambda *_: None) -
     if not manifest:
         raise BrokenRows(f"Cannot clean {previous}: extract has not finished there (run the stage before it)")
     facts = manifest["facts"]
-    inputs = {"rows": facts["sha256"], "people": facts["people_sha256"], "code": sources_sha256("trainer/data", "shared_schemas")}
+    inputs = {"rows": facts["sha256"], "people": facts["people_sha256"], "code": sources_sha256(shared_schemas, describe, duplicates, judging, personal_data, sys.modules[__name__])}
     return run_stage(folder, inputs, lambda folder: _clean(previous, folder, facts["rows"], progress))
 
 

@@ -20,7 +20,7 @@ from trainer.data.mirror import RELATIONS, open_mirror
 from trainer.data.row import stage_folder
 from trainer.data.seed import Agreement, check_history, seed_history
 from trainer.errors import TrainerError
-from trainer.stage import REPOSITORY
+from trainer.finetune import REPOSITORY
 from trainer.supabase_client import open_project
 
 EXAMPLES = """\

@@ -6,6 +6,7 @@ Whether an answer is any good is clean's to say.
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from shared_schemas.features.plan import PHASES
+from trainer.data import candidate as candidate_module
+from trainer.data import mirror as mirror_module
 from trainer.data.candidate import Candidate
 from trainer.data.mirror import RELATIONS, Mirror, Progress, instant
 from trainer.data.row import ROWS, Source, write_lines
@@ -95,7 +98,7 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
         "history": {name: mirror.fingerprint(RELATIONS[name]) for name in NEEDS[feature]},
         "consent": [sorted(map(str, consent.allowed.items())), sorted(consent.forgotten), consent.ledger_since.isoformat()],
         "people": people,
-        "code": sources_sha256("trainer/data", "shared_schemas"),
+        "code": sources_sha256(candidate_module, mirror_module, sys.modules[__name__]),
     }
 
     def make(folder: Path) -> dict[str, Any]:

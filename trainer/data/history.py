@@ -138,7 +138,7 @@ def _when(story: Story, start: datetime, end: datetime) -> datetime:
 
 def _task(story: Story, at: datetime, *, name: str = "task", **changes: Any) -> dict[str, Any]:
     kind = story.rng.choice(KIND_NAMES)
-    row = {
+    row: dict[str, Any] = {
         "id": story.id(name),
         "title": make_task(kind, story.rng).title,
         "description": None,
@@ -491,7 +491,8 @@ def _plan_with_ledger(story: Story, trap: str, *, provider: str = "cloud", edite
 def _too_large(story: Story, trap: str) -> None:
     large = story.index < LARGE_STORIES
     proposal = _proposal(story)
-    task = _planned(story, proposal, _when(story, V4, LEDGER_SINCE), **({"description": "All work and no play. " * 3500} if large else {}))
+    description = "All work and no play. " * 3500 if large else proposal.told["description"]
+    task = _planned(story, proposal, _when(story, V4, LEDGER_SINCE), description=description)
     story.tell("tasks", task, trap, "too_large" if large else "kept")
 
 
@@ -525,7 +526,7 @@ def _unproven_plan(story: Story, trap: str) -> None:
 
 def _hand_written(story: Story, trap: str) -> None:
     """Steps that a person wrote: `{}` is the column's default and no proof of a plan (T28), nor is any other shape."""
-    metadata = story.rng.choice(({}, None, [], 7, {"model": None}, {"overall_risks": []}))
+    metadata: Any = story.rng.choice(({}, None, [], 7, {"model": None}, {"overall_risks": []}))
     proposal = _proposal(story)
     task = _planned(story, proposal, _when(story, V4, END), ai_metadata=metadata)
     story.tell("tasks", task, trap, "not_a_plan")

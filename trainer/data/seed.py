@@ -104,7 +104,8 @@ def check_history(work: Path) -> Report:
     """Compare what clean left with the truth. Raises BrokenRows when either is not there."""
     truths = [Truth(**{**json.loads(line), "planted": tuple(json.loads(line)["planted"])}) for line in _lines(work / TRUTH, "seed")]
     ends, kept_texts = _ends(work)
-    by_source, by_trap, wrong = defaultdict[str, list[tuple[Truth, str]]](list), defaultdict[str, list[tuple[Truth, str]]](list), []
+    by_source, by_trap = defaultdict[str, list[tuple[Truth, str]]](list), defaultdict[str, list[tuple[Truth, str]]](list)
+    wrong: list[str] = []
     for truth in truths:
         end = ends.get((truth.table, truth.id), "withheld")
         by_source[truth.table].append((truth, end))
