@@ -138,6 +138,8 @@ def _answered(name: str, request: Mapping[str, Any]) -> Kept:
         raise Rejected("unanswered", f"{request['status']}, provider {request['provider']}")
     if request["provider"] == "rules":
         raise Rejected("fallback", "answered by rules")
+    if not isinstance(request["prompt_version"], str):
+        raise Rejected("schema", f"prompt version {request['prompt_version']!r}")
     feature = FEATURES[name]
     prompt_input = shaped(feature.prompt_input, request["prompt_input"], "input")
     _check_title(prompt_input.title)
@@ -254,8 +256,9 @@ def _steps(tasks: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]
     if task is None or any(step["created_by_role"] != "manager" for step in steps):
         raise Rejected("not_a_plan", "no model is named by the task" if task is None else "a step was not written by a manager")
     _check_title(task["title"])
-    if len((task["description"] or "").encode(errors="replace")) > LARGEST_TEXT:
-        raise Rejected("too_large", f"a description of {len(task['description'])} characters")
+    description = task["description"]
+    if isinstance(description, str) and len(description.encode(errors="replace")) > LARGEST_TEXT:
+        raise Rejected("too_large", f"a description of {len(description)} characters")
     if request is None and since_ledger:
         raise Rejected("unproven", f"made {task['created_at']}, when the ledger was kept, without a ledger row")
     metadata = task["ai_metadata"]
