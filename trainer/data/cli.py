@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from trainer.data.extract import NEEDS, extract
 from trainer.data.judge import REASONS
@@ -32,6 +34,7 @@ examples:
   python -m trainer data check                             how well extract and clean found it again
 """
 WORK = REPOSITORY / ".stack" / "data"
+SEED = 20261122
 Options = argparse.Namespace
 Report = Callable[[str, int, int], None]
 Stage = Callable[[str, Options, Report], dict[str, Any]]
@@ -44,7 +47,7 @@ class WrongHistory(TrainerError):
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("data", help="history and teacher to a dataset: all stages, or one", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_options(parser)
-    parser.set_defaults(run=_run, stages=tuple(STAGES))
+    parser.set_defaults(run=_run, stages=PIPELINE)
     stages = parser.add_subparsers(metavar="STAGE")
     for name, help_text in STAGE_HELP.items():
         one = stages.add_parser(name, help=help_text)
@@ -74,6 +77,14 @@ def _add_options(parser: argparse.ArgumentParser, *, own: bool = False) -> None:
     parser.add_argument("--limit", type=_natural, default=default(None), help="at most so many answers of each source")
     parser.add_argument("--dry-run", action="store_true", default=default(False), help="say what would be read; write nothing")
     parser.add_argument("--json", action="store_true", default=default(False), help="print JSON instead of tables")
+    parser.add_argument("--seed", type=int, default=default(SEED), help="of synthesise and split: the same gives the same dataset (default: 20261122)")
+    parser.add_argument("--teacher", default=default("template"), metavar="NAME", help="who fills the gaps: template (offline), or a model of TEACHER_MODEL or slm_providers (default: template)")
+    parser.add_argument("--count", type=_natural, default=default(1000), help="examples that the teacher adds (default: 1000)")
+    parser.add_argument("--budget-usd", type=float, default=default(1.0), help="the most that the teacher may cost (default: 1)")
+    parser.add_argument("--yes", action="store_true", default=default(False), help="pay the teacher's estimate without asking")
+    parser.add_argument("--concurrency", type=_natural, default=default(8), help="questions to the teacher at a time (default: 8)")
+    parser.add_argument("--style", choices=["tag", "instructions"], default=default("tag"), help="how the model is told what to do (default: tag, for a tuned one)")
+    parser.add_argument("--write-back", action="store_true", default=default(False), help="at the end, write the dataset into the project")
 
 
 def _natural(text: str) -> int:
@@ -91,14 +102,18 @@ def _time(text: str) -> str:
 
 def _run(options: Options) -> None:
     features = tuple(FEATURES) if options.feature == "all" else (options.feature,)
+    stages = [*options.stages, "write-back"] if options.write_back else list(options.stages)
     if options.dry_run:
         _dry_run(features, options)
         return
     done: dict[str, dict[str, Any]] = {}
     with _progress() as report:
         for feature in features:
-            done[feature] = {stage: STAGES[stage](feature, options, report) for stage in options.stages}
+            done[feature] = {stage: STAGES[stage](feature, options, report) for stage in stages}
     _print(done, as_json=options.json)
+
+
+# --- the stages: what each is given. Those that load heavy packages are imported when they run ------------------------
 
 
 def _extract(feature: str, options: Options, report: Report) -> dict[str, Any]:
@@ -107,13 +122,71 @@ def _extract(feature: str, options: Options, report: Report) -> dict[str, Any]:
 
 
 def _clean(feature: str, options: Options, report: Report) -> dict[str, Any]:
-    from trainer.data import clean  # its recognisers take a second to load
+    from trainer.data import clean
 
-    return clean.run(stage_folder(options.work_dir, feature, "extract"), stage_folder(options.work_dir, feature, "clean"), progress=report)
+    return clean.run(*_folders(feature, options, "extract", "clean"), progress=report)
 
 
-STAGES: Mapping[str, Stage] = {"extract": _extract, "clean": _clean}
-STAGE_HELP = {"extract": "read the history: one candidate for each answer that it may hold", "clean": "keep what is worth learning from; say why the rest is not"}
+def _synthesise(feature: str, options: Options, report: Report) -> dict[str, Any]:
+    from trainer.data import synthesise
+    from trainer.data.teacher import TEMPLATE, find_teacher
+
+    teacher = None if options.teacher == TEMPLATE else find_teacher(options.teacher, today=datetime.now(UTC).date(), open_project=open_project)
+    wanted = synthesise.SynthesiseOptions(feature, options.count, options.seed, teacher, budget_usd=options.budget_usd, yes=options.yes, concurrency=options.concurrency, progress=_lines(report))
+    return synthesise.run(*_folders(feature, options, "clean", "synthesise"), wanted)
+
+
+def _split(feature: str, options: Options, report: Report) -> dict[str, Any]:
+    """The project's frozen gold set comes first: a working folder without one takes it from there."""
+    from trainer.data import split
+    from trainer.data.write_back import fetch_gold
+
+    previous, folder = _folders(feature, options, "synthesise", "split")
+    if not (folder.parent / split.GOLD).exists():
+        with open_project() as project:
+            fetch_gold(project, feature, folder.parent / split.GOLD)
+    return split.run(previous, folder, split.SplitOptions(feature, options.seed, progress=_lines(report)))
+
+
+def _format(feature: str, options: Options, report: Report) -> dict[str, Any]:
+    from trainer.data import format as formatting
+
+    style: PromptStyle = options.style
+    return formatting.run(*_folders(feature, options, "split", "format"), formatting.FormatOptions(feature, style=style, progress=_lines(report)))
+
+
+def _write_back(feature: str, options: Options, report: Report) -> dict[str, Any]:
+    from trainer.data import write_back
+
+    with open_project() as project:
+        return write_back.run(*_folders(feature, options, "format", "write-back"), write_back.WriteBackOptions(feature, project, progress=_lines(report)))
+
+
+STAGES: Mapping[str, Stage] = {"extract": _extract, "clean": _clean, "synthesise": _synthesise, "split": _split, "format": _format, "write-back": _write_back}
+PIPELINE = ("extract", "clean", "synthesise", "split", "format")
+STAGE_HELP = {
+    "extract": "read the history: one candidate for each answer that it may hold",
+    "clean": "keep what is worth learning from; say why the rest is not",
+    "synthesise": "let a teacher fill the gaps in coverage",
+    "split": "train, validation, test and gold, without leaks",
+    "format": "the files that Axolotl and others read",
+    "write-back": "write the dataset into the project",
+}
+
+
+def _folders(feature: str, options: Options, previous: str, stage: str) -> tuple[Path, Path]:
+    return stage_folder(options.work_dir, feature, previous), stage_folder(options.work_dir, feature, stage)
+
+
+def _lines(report: Report) -> Callable[[str], None]:
+    """A stage that tells its progress in a line such as `split: 10 of 50 rows`, shown as a bar."""
+
+    def line(text: str) -> None:
+        what, _, rest = text.partition(":")
+        counted = re.search(r"(\d+) of (\d+)", rest)
+        report(what, *(map(int, counted.groups()) if counted else (0, 0)))
+
+    return line
 
 
 def _dry_run(features: Sequence[str], options: Options) -> None:
@@ -164,7 +237,7 @@ def _print(done: Mapping[str, Mapping[str, Mapping[str, Any]]], *, as_json: bool
     for feature, stages in done.items():
         table = _table(feature, "stage", "rows", "what", "hash")
         for stage, facts in stages.items():
-            table.add_row(stage, f"{facts['rows']:,}", _said(facts), facts["sha256"][:12])
+            table.add_row(stage, _rows(facts), _said(facts), _hash(facts))
         Console(width=max(Console().width, 120)).print(table)
         rejected = stages.get("clean", {}).get("reasons", {})
         if rejected:
@@ -174,10 +247,24 @@ def _print(done: Mapping[str, Mapping[str, Mapping[str, Any]]], *, as_json: bool
             Console(width=max(Console().width, 120)).print(reasons)
 
 
+def _rows(facts: Mapping[str, Any]) -> str:
+    """How many rows a stage ended with, split by split where it splits."""
+    rows = facts.get("rows", facts.get("splits", {}))
+    if isinstance(rows, dict):
+        return "\n".join(f"{name} {count['rows'] if isinstance(count, dict) else count:,}" for name, count in rows.items())
+    return f"{rows:,}"
+
+
+def _hash(facts: Mapping[str, Any]) -> str:
+    found = facts.get("dataset_id", facts.get("sha256"))
+    return found[:12] if isinstance(found, str) else ""
+
+
 def _said(facts: Mapping[str, Any]) -> str:
     """A stage's whole numbers in words; its hashes, seeds and lists are in the manifest."""
     parts = [f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items() if isinstance(value, int) and name != "rows"]
-    parts += [f"{name} {', '.join(f'{key} {count:,}' for key, count in facts[name].items())}" for name in ("kinds", "withheld", "personal_data") if facts.get(name)]
+    groups = {name: facts[name] for name in ("kinds", "withheld", "personal_data", "cost") if facts.get(name)}
+    parts += [f"{name.replace('_', ' ')} {', '.join(f'{key} {count:,}' for key, count in group.items())}" for name, group in groups.items()]
     return "; ".join(parts)
 
 
