@@ -18,7 +18,7 @@ begin
     select from jsonb_array_elements(p_rows) as line, jsonb_array_elements(line -> 'sources') as source
     join public.slm_erasures as erasure on erasure.user_id = (source ->> 'user_id')::uuid
   ) then
-    raise exception 'rows of a person who asked to be forgotten are among them' using errcode = 'P0001', hint = 'extract again';
+    raise exception 'rows of a person who asked to be forgotten are among them (extract again)' using errcode = 'P0001';
   end if;
   insert into public.slm_examples (id, feature, origin, prompt_version, prompt_input, output, seed_id, cell, copies, quality)
   select example.id, example.feature, example.origin, example.prompt_version, example.prompt_input, example.output, example.seed_id, example.cell, example.copies, example.quality
@@ -97,7 +97,7 @@ begin
     select from public.slm_gold as gold
     where gold.feature = p_feature and not exists (select from jsonb_array_elements(p_rows) as line where line ->> 'id' = gold.example_id)
   ) then
-    raise exception 'another gold set is frozen already' using errcode = 'P0001', hint = 'remove the local gold file to take the frozen one';
+    raise exception 'another gold set is frozen already (remove the local gold file to take that one)' using errcode = 'P0001';
   end if;
   if not exists (select from public.slm_gold as gold where gold.feature = p_feature) then
     perform public.slm_put_examples(p_rows);
@@ -117,20 +117,29 @@ set search_path = ''
 as $$
   -- One value, not rows: the server cuts rows at its limit without a word.
   select coalesce(jsonb_agg(jsonb_build_object(
-    'id', example.id, 'feature', example.feature, 'origin', example.origin, 'prompt_version', example.prompt_version, 'prompt_input', example.prompt_input,
-    'output', example.output, 'seed_id', example.seed_id, 'cell', example.cell, 'copies', example.copies, 'quality', example.quality,
-    'sources', (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'table', source.source_table, 'id', source.source_id, 'org_id', source.org_id, 'user_id', source.user_id, 'task_id', source.task_id,
-        'created_at', to_char(source.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-      ) order by source.source_table, source.source_id), '[]')
-      from public.slm_example_sources as source where source.example_id = example.id
+    'allow_cloud', not exists (
+      select from public.slm_example_sources as source
+      where source.example_id = example.id and not (
+        select settings.allow_cloud from public.slm_org_settings as settings
+        where settings.org_id = source.org_id or settings.org_id is null order by settings.org_id nulls last limit 1
+      )
+    ),
+    'row', jsonb_build_object(
+      'id', example.id, 'feature', example.feature, 'origin', example.origin, 'prompt_version', example.prompt_version, 'prompt_input', example.prompt_input,
+      'output', example.output, 'seed_id', example.seed_id, 'cell', example.cell, 'copies', example.copies, 'quality', example.quality,
+      'sources', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+          'table', source.source_table, 'id', source.source_id, 'org_id', source.org_id, 'user_id', source.user_id, 'task_id', source.task_id,
+          'created_at', to_char(source.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        ) order by source.source_table, source.source_id), '[]')
+        from public.slm_example_sources as source where source.example_id = example.id
+      )
     )
   ) order by example.id), '[]')
   from public.slm_gold as gold join public.slm_examples as example on example.id = gold.example_id
   where gold.feature = p_feature;
 $$;
-comment on function public.slm_gold_rows is 'The frozen gold set of a feature, as the trainer''s rows.';
+comment on function public.slm_gold_rows is 'The frozen gold set of a feature, as the trainer''s rows, and for each whether all organisations that it came from allow a cloud model to see it.';
 
 revoke execute on function
 public.slm_put_examples, public.slm_begin_dataset, public.slm_write_dataset, public.slm_finish_dataset, public.slm_freeze_gold, public.slm_gold_rows
