@@ -160,6 +160,20 @@ def test_the_copy_is_its_owners_alone(data_project: Project, tmp_path: Path) -> 
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def whole(data_lite: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working folder of a run that nothing happened to."""
+    work = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in data_lite.items():
+            patch.setenv(name, value)
+        with supabase_client.open_project() as project:
+            seed_history(project, project.url, work, size=60, seed=3)
+        for stage in ("extract", "clean"):
+            assert cli.main(["data", stage, "--feature", "risk", "--work-dir", str(work)]) == 0
+    return work
+
+
 def killed_at(target: Any, name: str, call: int, words: Sequence[str]) -> int | None:
     """Run a command in a process of its own that is killed (SIGKILL) at the given call of a function. Returns how it ended."""
     real, calls = getattr(target, name), [0]
@@ -197,18 +211,12 @@ def killed_at(target: Any, name: str, call: int, words: Sequence[str]) -> int | 
     ],
     ids=lambda value: value if isinstance(value, str | int) else value.__name__,
 )
-def test_a_killed_run_ends_with_the_same_hash_when_run_again(data_project: Project, tmp_path: Path, target: Any, name: str, call: int) -> None:
-    seed_history(data_project, data_project.url, tmp_path / "seed", size=60, seed=3)
-    whole, killed = (["data", "--feature", "risk", "--work-dir", str(tmp_path / work)] for work in ("whole", "killed"))
-    stages = (["extract"], ["clean"])
-    for stage in stages:
-        assert cli.main([whole[0], *stage, *whole[1:]]) == 0
-    ends = [killed_at(target, name, call, [killed[0], *stage, *killed[1:]]) for stage in stages]
-    assert -signal.SIGKILL in ends
-    for stage in stages:
-        assert cli.main([killed[0], *stage, *killed[1:]]) == 0
+def test_a_killed_run_ends_with_the_same_hash_when_run_again(data_project: Project, whole: Path, tmp_path: Path, target: Any, name: str, call: int) -> None:
+    stages = [["data", stage, "--feature", "risk", "--work-dir", str(tmp_path)] for stage in ("extract", "clean")]
+    assert -signal.SIGKILL in [killed_at(target, name, call, words) for words in stages]
+    assert [cli.main(words) for words in stages] == [0, 0]
     for stage in ("extract", "clean"):
-        first, second = (stage_folder(tmp_path / work, "risk", stage) for work in ("whole", "killed"))
+        first, second = (stage_folder(work, "risk", stage) for work in (whole, tmp_path))
         assert (first / ROWS).read_bytes() == (second / ROWS).read_bytes()
         assert json.loads((first / "manifest.json").read_text())["facts"]["sha256"] == json.loads((second / "manifest.json").read_text())["facts"]["sha256"]
         assert sorted(path.name for path in second.iterdir()) == sorted(path.name for path in first.iterdir()), "nothing half made is left"
@@ -302,7 +310,8 @@ def test_a_key_or_address_that_does_not_do_gives_one_line(
     ],
     ids=["a renamed column", "a table that is not there"],
 )
-def test_a_database_of_another_shape_gives_one_line(data_project: Project, mirror: Mirror, relation: Relation, error: str) -> None:
+def test_a_database_of_another_shape_gives_one_line(data_project: Project, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, relation: Relation, error: str) -> None:
+    monkeypatch.setattr(supabase_client, "WAITS_S", ())
     with pytest.raises(ProjectUnreachable, match=error) as caught:
         mirror.update(data_project, relation)
     assert "\n" not in str(caught.value)

@@ -81,6 +81,36 @@ def test_a_second_run_reads_nothing_and_changes_nothing(seeded: Path, capsys: py
     assert {path: path.read_bytes() for path in seeded.rglob("rows.jsonl")} == before
 
 
+def test_one_command_makes_a_dataset_of_each_feature(seeded: Path, data_project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """All stages, twice: the second time nothing is done and the datasets are the same."""
+    runs = []
+    for _ in range(2):
+        assert cli.main(["data", "--count", "20", "--work-dir", str(seeded), "--json"]) == 0
+        runs.append(json.loads(capsys.readouterr().out))
+    assert [list(stages) for stages in runs[0].values()] == [["extract", "clean", "synthesise", "split", "format"]] * 2
+    assert all(stages["format"]["splits"]["train"]["rows"] > 10 for stages in runs[0].values())
+    assert [stages["format"]["dataset_id"] for stages in runs[0].values()] == [stages["format"]["dataset_id"] for stages in runs[1].values()]
+    assert cli.main(["data", "format", "--feature", "plan", "--work-dir", str(seeded)]) == 0
+    assert "train" in capsys.readouterr().out
+
+
+def test_a_stage_without_the_one_before_says_what_to_run(data_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage, before in (("clean", "extract"), ("split", ""), ("format", "")):
+        assert cli.main(["data", stage, "--feature", "risk", "--work-dir", str(tmp_path)]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("Cannot ")
+        assert before in said.err
+        assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--feature", "leave"], ["--limit", "0"], ["--since", "yesterday"], ["extract", "--limit", "x"], ["tidy"]])
+def test_a_wrong_word_is_usage(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["data", *words])
+    assert ended.value.code == 2
+
+
 def test_seeding_twice_adds_nothing(seeded: Path, data_project: Project, tmp_path: Path) -> None:
     before = data_project.ask("slm_history_days", p_relation="task_risk_snapshots")["days"]
     truth = (seeded / "truth.jsonl").read_bytes()
