@@ -158,6 +158,8 @@ def _described_again(task: RiskInput) -> RiskInput:
 
 def _snapshot(snapshot: Mapping[str, Any], task: Mapping[str, Any] | None, request: Mapping[str, Any] | None, *, since_ledger: bool) -> Kept:
     said = _said(snapshot)
+    if not isinstance(said["reasons"], list) or not isinstance(said["recommended_actions"], list):
+        raise Rejected("schema", "output: reasons or actions are no list")
     if snapshot["model_used"] == "baseline-monitor" or not said["reasons"]:
         raise Rejected("baseline", f"model {snapshot['model_used']!r}, {len(said['reasons'])} reasons")
     _check_fallback([*said["reasons"], *said["recommended_actions"]])

@@ -233,7 +233,7 @@ class Reading:
 @contextmanager
 def open_mirror(work: Path, project_url: str) -> Iterator[Mirror]:
     """The copy in a working folder, made when there is none. Raises HistoryIncomplete when it belongs to another project, or is in use."""
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = work / "history.sqlite"
     path.touch(mode=0o600)
     database = sqlite3.connect(path, timeout=1)

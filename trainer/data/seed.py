@@ -53,7 +53,7 @@ def seed_history(project: Project, url: str, work: Path, *, size: int, seed: int
         progress("seed", size, size)
 
     project.update("slm_operator_settings", ("id", "true"), ledger_since=LEDGER_SINCE.isoformat())
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_lines(work / TRUTH, lines())
     return dict(counts)
 
