@@ -136,12 +136,9 @@ def _judged(tmp_path: Path) -> list[Candidate]:
 
 
 def _fill(mirror: Mirror, stories: list[Story]) -> None:
-    for name, relation in RELATIONS.items():
+    for name in RELATIONS:
         for row in (row for story in stories for row in story.rows.get(name, ())):
-            whole = dict.fromkeys(relation.columns) | row
-            ref = relation.ref(whole)
-            mirror.database.execute(f"insert or replace into {name} (id, day, ref, body) values (?, '', ?, ?)", (row["id"], ref if isinstance(ref, str) else None, json.dumps(whole)))
-    mirror.database.commit()
+            _put(mirror, name, row)
 
 
 class Examples(list[Candidate]):
@@ -183,6 +180,56 @@ def _end(candidate: Candidate) -> str:
         assert why.detail  # noqa: PT017
         return why.reason
     return "kept"
+
+
+def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) -> None:
+    """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none of a forgotten person."""
+    made = (
+        (1, "Old", ["React"], "x"),
+        (2, "UI for Career page v2", [], "x"),
+        (3, "Forgotten", ["React"], "gone"),
+        (4, "Other", ["SQL"], "x"),
+        (5, "UI for Career page", ["React"], "x"),
+        (6, "Later", ["React"], "x"),
+    )
+    with open_mirror(tmp_path, "memory") as mirror:
+        for day, title, skills, who in made:
+            task = {
+                "id": f"t{day}",
+                "created_at": f"2026-04-0{day}T00:00:00+00:00",
+                "org_id": "o",
+                "title": title,
+                "description": "d",
+                "skills": skills,
+                "assigned_to": who,
+                "ai_metadata": {"model": "m"},
+            }
+            _put(mirror, "tasks", task)
+            for i, phase in enumerate(("deployment", "build_guidance")):
+                step = {
+                    "id": f"s{day}{i}",
+                    "task_id": f"t{day}",
+                    "stage_id": phase,
+                    "step_title": f"{phase} of {title}",
+                    "order_index": 0,
+                    "created_at": task["created_at"],
+                    "created_by_role": "manager",
+                }
+                _put(mirror, "task_steps", step)
+        found = {one.sources[0].id: one for one in candidates(mirror, "plan", Consent({None: True}, frozenset({"gone"}), LEDGER_SINCE), Withheld())}
+    kept = judge(found["t5"])
+    assert [task.title for task in kept.prompt_input.similar] == ["UI for Career page v2", "Old"]
+    assert kept.prompt_input.similar[1].steps == ["build_guidance of Old", "deployment of Old"]
+    assert judge(found["t1"]).prompt_input.similar == []
+    assert "t3" not in found
+
+
+def _put(mirror: Mirror, table: str, row: dict[str, Any]) -> None:
+    relation = RELATIONS[table]
+    whole = dict.fromkeys(relation.columns) | row
+    ref = relation.ref(whole)
+    mirror.database.execute(f"insert or replace into {table} (id, day, ref, body) values (?, '', ?, ?)", (row["id"], ref if isinstance(ref, str) else None, json.dumps(whole)))
+    mirror.database.commit()
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def test_a_task_is_described_as_the_edge_does(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", golden("plan"))
 def test_a_plan_is_described_as_the_edge_does(case: dict[str, Any]) -> None:
     wire = case["wire"]
-    described = plan_input(wire["title"], wire["description"], wire.get("skills"), [(task["title"], task["steps"]) for task in case["similar"]])
+    described = plan_input(wire["title"], wire["description"], wire.get("skills"), case["similar"])
     assert described is not None
     assert described.model_dump() == case["promptInput"]
 

@@ -14,7 +14,8 @@ Kind = Literal["ledger", "snapshot", "steps"]
 class Candidate(Closed):
     """`ledger`: `request`. `snapshot`: `snapshot`, its `task` and its ledger row `request` (null when there is none).
 
-    `steps`: the planned `steps` in phase order, the `tasks` that have exactly these (copies of one plan), and `request`.
+    `steps`: the planned `steps` in phase order, the `tasks` that have exactly these (copies of one plan), `request`, and the
+    `similar` tasks that the assistant would have been shown.
     """
 
     kind: Kind

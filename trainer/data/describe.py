@@ -51,8 +51,11 @@ def risk_input(title: Any, metrics: Mapping[str, Any], *, milestone: Any = None,
     )
 
 
-def plan_input(title: Any, description: Any, skills: Any, similar: Sequence[tuple[str, Sequence[str]]] = ()) -> PlanInput | None:
-    """The planning assistant's input, as `readPlanWish` and `describePlan` make it; None where they refuse (no title or description)."""
+def plan_input(title: Any, description: Any, skills: Any, similar: Sequence[Mapping[str, Any]] = ()) -> PlanInput | None:
+    """The planning assistant's input, as `readPlanWish` and `describePlan` make it; None where they refuse (no title or description).
+
+    `similar`: earlier tasks, each a `title` and its `steps` in order.
+    """
     wish_title = one_line(title)
     wish = re.sub(r"\n{2,}", "\n", _SPACES_IN_LINE.sub(" ", clean_text(description)))
     if not wish_title or not wish:
@@ -66,10 +69,10 @@ def plan_input(title: Any, description: Any, skills: Any, similar: Sequence[tupl
     )
 
 
-def _similar(task: tuple[str, Sequence[str]]) -> SimilarTask:
-    title, steps = task
+def _similar(task: Mapping[str, Any]) -> SimilarTask:
+    steps = task["steps"] if isinstance(task["steps"], list) else []
     lines = [line for line in map(one_line, steps) if line]
-    return SimilarTask(title=shorten(one_line(title) or "Untitled task", SIMILAR_LIMIT), steps=[shorten(line, SIMILAR_LIMIT) for line in lines[:MOST_SIMILAR_STEPS]])
+    return SimilarTask(title=shorten(one_line(task["title"]) or "Untitled task", SIMILAR_LIMIT), steps=[shorten(line, SIMILAR_LIMIT) for line in lines[:MOST_SIMILAR_STEPS]])
 
 
 def clean_text(value: Any) -> str:

@@ -18,6 +18,7 @@ from shared_schemas.features.plan import PHASES
 from trainer.data import candidate as candidate_module
 from trainer.data import mirror as mirror_module
 from trainer.data.candidate import Candidate
+from trainer.data.describe import MOST_SIMILAR
 from trainer.data.mirror import RELATIONS, Mirror, Progress, instant
 from trainer.data.row import ROWS, Source, write_lines
 from trainer.stage import run_stage, sources_sha256
@@ -28,6 +29,9 @@ PEOPLE = "people.jsonl"
 NEEDS: Mapping[str, tuple[str, ...]] = {"risk": ("slm_requests", "tasks", "task_risk_snapshots"), "plan": ("slm_requests", "tasks", "task_steps")}
 PLANNED_WITHIN = timedelta(minutes=10)
 """The app saves a plan's steps together with the task; what a manager adds later is no part of it."""
+SIMILAR_WITHIN = timedelta(days=183)
+MOST_LOOKED_AT = 1_000
+"""Earlier tasks of an organisation that are looked at for two similar ones, the newest first."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for a time that is none."""
 
@@ -120,7 +124,7 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
 
 def candidates(mirror: Mirror, feature: str, consent: Consent, withheld: Withheld) -> Iterator[Candidate]:
     """All candidates that may be used, in an order that depends on nothing but the history: ledger first."""
-    found = _risk(mirror) if feature == "risk" else _plans(mirror)
+    found = _risk(mirror) if feature == "risk" else _plans(mirror, consent.forgotten)
     for kind, rows in found:
         sources = _sources(kind, rows)
         orgs, people = _involved(kind, rows)
@@ -142,24 +146,31 @@ def _risk(mirror: Mirror) -> Iterator[tuple[Any, Found]]:
         yield "snapshot", {"snapshot": json.loads(snapshot), "task": task and json.loads(task), "request": request and json.loads(request)}
 
 
-def _plans(mirror: Mirror) -> Iterator[tuple[Any, Found]]:
+def _plans(mirror: Mirror, forgotten: frozenset[str]) -> Iterator[tuple[Any, Found]]:
     """Requests whose plan no task took over, then the plans of tasks: tasks with the same steps are copies of one plan."""
     database = mirror.database
     database.execute("create index if not exists task_steps_ref on task_steps (ref)")
     database.execute("create index if not exists tasks_ref on tasks (ref)")
     database.execute("create temp table if not exists plans (signature text, task text)")
-    signed = (
-        (_signature(json.loads(task), steps), task_id) for task_id, task in database.execute("select id, body from tasks order by id") if (steps := _planned(database, task_id, json.loads(task)))
-    )
+    database.execute("create temp table if not exists neighbours (org text, at text, task text)")
+    database.execute("create index if not exists neighbours_at on neighbours (org, at desc, task)")
     with database:
         database.execute("delete from plans")
-        database.executemany("insert into plans (signature, task) values (?, ?)", signed)
+        database.execute("delete from neighbours")
+        for task_id, body in database.execute("select id, body from tasks order by id"):
+            task = json.loads(body)
+            steps = _planned(database, task_id, task)
+            if steps:
+                database.execute("insert into plans (signature, task) values (?, ?)", (_signature(task, steps), task_id))
+                if not {task["assigned_to"], task["assigned_by"]} & forgotten:
+                    database.execute("insert into neighbours (org, at, task) values (?, ?, ?)", (task["org_id"], _text(instant(task["created_at"])), task_id))
     unused = database.execute("select body from slm_requests as r where ref = 'plan' and not exists (select 1 from tasks as t join task_steps as s on s.ref = t.id where t.ref = r.id) order by id")
     yield from (("ledger", {"request": json.loads(body)}) for (body,) in unused)
     for (copies,) in database.execute("select json_group_array(task) from (select signature, task from plans order by signature, task) group by signature order by signature"):
         tasks = [json.loads(database.execute("select body from tasks where id = ?", (task,)).fetchone()[0]) for task in json.loads(copies)]
         request = next((row for task in tasks if (row := _request(database, task))), None)
-        yield "steps", {"tasks": tasks, "steps": _planned(database, tasks[0]["id"], tasks[0]), "request": request}
+        similar = _similar(database, tasks[0]) if request is None and any(task["ai_metadata"] for task in tasks) else []
+        yield "steps", {"tasks": tasks, "steps": _planned(database, tasks[0]["id"], tasks[0]), "request": request, "similar": similar}
 
 
 def _request(database: Any, task: Mapping[str, Any]) -> Found | None:
@@ -168,13 +179,39 @@ def _request(database: Any, task: Mapping[str, Any]) -> Found | None:
     return json.loads(row[0]) if row else None
 
 
+def _similar(database: Any, task: Mapping[str, Any]) -> list[Found]:
+    """The tasks that the edge would have shown as a guide: `slm_similar_tasks`, asked on the day that the task was made."""
+    at, wanted = instant(task["created_at"]), str(task["title"] or "").strip().lower()
+    if at is None:
+        return []
+    found: list[Found] = []
+    earlier = database.execute(
+        "select tasks.id, tasks.body from neighbours join tasks on tasks.id = neighbours.task where org = ? and at < ? and at > ? order by at desc, task limit ?",
+        (task["org_id"], _text(at), _text(at - SIMILAR_WITHIN), MOST_LOOKED_AT),
+    )
+    for task_id, body in earlier:
+        other = json.loads(body)
+        if set(task["skills"] or ()) & set(other["skills"] or ()) or (len(wanted) >= 4 and wanted in str(other["title"] or "").lower()):
+            steps = [step["step_title"] for step in _all_steps(database, task_id) if (instant(step["created_at"]) or EPOCH) <= at]
+            found.append({"title": other["title"], "steps": steps})
+        if len(found) == MOST_SIMILAR:
+            break
+    return found
+
+
 def _planned(database: Any, task_id: str, task: Mapping[str, Any]) -> list[Found]:
     """The steps that were saved with the task by its manager, in phase order; all of its steps where none were."""
-    steps = [json.loads(body) for (body,) in database.execute("select body from task_steps where ref = ? order by id", (task_id,))]
-    steps.sort(key=lambda step: (PHASES.index(step["stage_id"]) if step["stage_id"] in PHASES else len(PHASES), step["order_index"] or 0, instant(step["created_at"]) or EPOCH, step["id"]))
+    steps = _all_steps(database, task_id)
     began = instant(task["created_at"])
     planned = [step for step in steps if step["created_by_role"] == "manager" and began and (at := instant(step["created_at"])) and abs(at - began) <= PLANNED_WITHIN]
     return planned or steps
+
+
+def _all_steps(database: Any, task_id: str) -> list[Found]:
+    """A task's steps in phase order, then `order_index`, then time (T29)."""
+    steps = [json.loads(body) for (body,) in database.execute("select body from task_steps where ref = ? order by id", (task_id,))]
+    steps.sort(key=lambda step: (PHASES.index(step["stage_id"]) if step["stage_id"] in PHASES else len(PHASES), step["order_index"] or 0, instant(step["created_at"]) or EPOCH, step["id"]))
+    return steps
 
 
 def _signature(task: Mapping[str, Any], steps: Sequence[Found]) -> str:
@@ -194,7 +231,11 @@ def _sources(kind: str, rows: Found) -> list[Source]:
 def _source(table: str, row: Mapping[str, Any]) -> Source:
     at = instant(row.get("created_at") or row.get("computed_at")) or EPOCH
     task_id = row["id"] if table == "tasks" else row.get("task_id")
-    return Source(table=table, id=row["id"], org_id=row.get("org_id"), user_id=row.get("user_id"), task_id=task_id, created_at=at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0"))
+    return Source(table=table, id=row["id"], org_id=row.get("org_id"), user_id=row.get("user_id"), task_id=task_id, created_at=_text(at))
+
+
+def _text(at: datetime | None) -> str:
+    return (at or EPOCH).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
 def _involved(kind: str, rows: Found) -> tuple[set[str | None], set[str | None]]:

@@ -102,7 +102,7 @@ def judge(candidate: Candidate) -> Kept:
         case "snapshot":
             kept = _snapshot(found["snapshot"], found["task"], found["request"], since_ledger=candidate.since_ledger)
         case "steps":
-            kept = _steps(found["tasks"], found["steps"], found["request"], since_ledger=candidate.since_ledger)
+            kept = _steps(found["tasks"], found["steps"], found["request"], found["similar"], since_ledger=candidate.since_ledger)
     check_wording(candidate.feature, kept.prompt_input, kept.output)
     return kept
 
@@ -252,7 +252,7 @@ def base_level(delay: float, budget: float | None) -> Level:
 # --- plans ----------------------------------------------------------------------------------------------------------
 
 
-def _steps(tasks: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]], request: Mapping[str, Any] | None, *, since_ledger: bool) -> Kept:
+def _steps(tasks: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]], request: Mapping[str, Any] | None, earlier: Sequence[Mapping[str, Any]], *, since_ledger: bool) -> Kept:
     """What a manager kept of a proposed plan: the better target. `quality` says how much of the proposal that is."""
     task = next((task for task in tasks if _names_a_model(task["ai_metadata"])), None)
     if task is None or any(step["created_by_role"] != "manager" for step in steps):
@@ -271,7 +271,7 @@ def _steps(tasks: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]
         answer = _answered("plan", request)
         prompt_input, proposed = answer.prompt_input, answer.output.suggested_plan
     else:
-        prompt_input = plan_input(task["title"], task["description"], task["skills"])
+        prompt_input = plan_input(task["title"], task["description"], task["skills"], earlier)
         if prompt_input is None:
             raise Rejected("schema", "input: a task without title or description")
     kept = [_step(step, proposed) for step in steps]
