@@ -94,6 +94,16 @@ def test_one_command_makes_a_dataset_of_each_feature(seeded: Path, data_project:
     assert "train" in capsys.readouterr().out
 
 
+def test_a_rehearsal_of_clean_says_the_same_and_leaves_nothing(seeded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(seeded.rglob("*"))
+    assert cli.main(["data", "clean", "--dry-run", "--json", "--work-dir", str(seeded)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["risk"]["clean"]["sha256"] == json.loads((stage_folder(seeded, "risk", "clean") / "manifest.json").read_text())["facts"]["sha256"]
+    assert sorted(seeded.rglob("*")) == before
+    assert cli.main(["data", "format", "--dry-run", "--work-dir", str(seeded)]) == 1
+    assert capsys.readouterr().err.startswith("Cannot rehearse format: ")
+
+
 def test_a_stage_without_the_one_before_says_what_to_run(data_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for stage, before in (("clean", "extract"), ("split", ""), ("format", "")):
         assert cli.main(["data", stage, "--feature", "risk", "--work-dir", str(tmp_path)]) == 1

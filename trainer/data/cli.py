@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -38,6 +39,10 @@ SEED = 20261122
 Options = argparse.Namespace
 Report = Callable[[str, int, int], None]
 Stage = Callable[[str, Options, Report], dict[str, Any]]
+
+
+class NoRehearsal(TrainerError):
+    """A stage that cannot be tried without a result; the text says what can."""
 
 
 class WrongHistory(TrainerError):
@@ -75,7 +80,7 @@ def _add_options(parser: argparse.ArgumentParser, *, own: bool = False) -> None:
     parser.add_argument("--work-dir", type=Path, default=default(WORK), help="folder of the stages' results (default: .stack/data)")
     parser.add_argument("--since", type=_time, default=default(None), metavar="DAY", help="only history from this day (UTC) on, such as 2026-03-10")
     parser.add_argument("--limit", type=_natural, default=default(None), help="at most so many answers of each source")
-    parser.add_argument("--dry-run", action="store_true", default=default(False), help="say what would be read; write nothing")
+    parser.add_argument("--dry-run", action="store_true", default=default(False), help="say what extract would read, or what clean would keep; leave no result")
     parser.add_argument("--json", action="store_true", default=default(False), help="print JSON instead of tables")
     parser.add_argument("--seed", type=int, default=default(SEED), help="of synthesise and split: the same gives the same dataset (default: 20261122)")
     parser.add_argument("--teacher", default=default("template"), metavar="NAME", help="who fills the gaps: template (offline), or a model of TEACHER_MODEL or slm_providers (default: template)")
@@ -104,7 +109,7 @@ def _run(options: Options) -> None:
     features = tuple(FEATURES) if options.feature == "all" else (options.feature,)
     stages = [*options.stages, "write-back"] if options.write_back else list(options.stages)
     if options.dry_run:
-        _dry_run(features, options)
+        _dry_run(features, stages, options)
         return
     done: dict[str, dict[str, Any]] = {}
     with _progress() as report:
@@ -189,7 +194,21 @@ def _lines(report: Report) -> Callable[[str], None]:
     return line
 
 
-def _dry_run(features: Sequence[str], options: Options) -> None:
+def _dry_run(features: Sequence[str], stages: Sequence[str], options: Options) -> None:
+    """What extract would read, or what clean would keep and why not; nothing is left behind. Other stages have no rehearsal."""
+    if "extract" in stages:
+        _say_what_would_be_read(features, options)
+    elif list(stages) == ["clean"]:
+        from trainer.data import clean
+
+        with TemporaryDirectory() as nowhere:
+            done = {feature: {"clean": clean.run(stage_folder(options.work_dir, feature, "extract"), Path(nowhere) / feature)} for feature in features}
+        _print(done, as_json=options.json)
+    else:
+        raise NoRehearsal(f"Cannot rehearse {', '.join(stages)}: --dry-run is for extract, clean and the whole pipeline (choose another --work-dir to try it out)")
+
+
+def _say_what_would_be_read(features: Sequence[str], options: Options) -> None:
     with open_project() as project, open_mirror(options.work_dir, project.url) as mirror:
         names = dict.fromkeys(name for feature in features for name in NEEDS[feature])
         counts = {name: mirror.stale_rows(project, RELATIONS[name]) for name in names}
