@@ -21,7 +21,7 @@ from trainer.data.candidate import Candidate
 from trainer.data.describe import MOST_SIMILAR
 from trainer.data.mirror import RELATIONS, Mirror, Progress, instant
 from trainer.data.row import ROWS, Source, write_lines
-from trainer.stage import run_stage, sources_sha256
+from trainer.stage import digest, run_stage, sources_sha256
 from trainer.supabase_client import Project
 
 PEOPLE = "people.jsonl"
@@ -91,7 +91,8 @@ def update_mirror(mirror: Mirror, project: Project, feature: str, *, progress: P
 def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, since: str | None = None, limit: int | None = None, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Write the candidates of one feature: `since` an ISO day or time, at most `limit` of each kind.
 
-    Facts: `rows`, `sha256`, `kinds`, `withheld`, and of each table `rows`, `read`, `later`.
+    Facts: `rows`, `sha256`, `kinds`, `withheld`, `read_up_to` (the newest day of each table); of this run, not kept: `tables`
+    with `rows`, `read`, `later` of each.
     """
     tables = update_mirror(mirror, project, feature, progress=progress)
     consent, people = read_consent(project), read_people(project)
@@ -99,11 +100,13 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
         "feature": feature,
         "since": since,
         "limit": limit,
-        "history": {name: mirror.fingerprint(RELATIONS[name]) for name in NEEDS[feature]},
-        "consent": [sorted(map(str, consent.allowed.items())), sorted(consent.forgotten), consent.ledger_since.isoformat()],
-        "people": people,
+        "history": digest({name: mirror.proven(RELATIONS[name]) for name in NEEDS[feature]}),
+        "consent": digest([sorted(map(str, consent.allowed.items())), sorted(consent.forgotten), consent.ledger_since.isoformat()]),
+        "people": digest(people),
         "code": sources_sha256(candidate_module, mirror_module, sys.modules[__name__]),
     }
+
+    read_up_to = {name: max(mirror.proven(RELATIONS[name]), default=None) for name in NEEDS[feature]}
 
     def make(folder: Path) -> dict[str, Any]:
         withheld, kinds = Withheld(), Counter[str]()
@@ -117,7 +120,7 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
 
         written = write_lines(folder / ROWS, lines())
         named = write_lines(folder / PEOPLE, (json.dumps([org, names], ensure_ascii=False) for org, names in people.items()))
-        return {**written, "people_sha256": named["sha256"], "kinds": dict(sorted(kinds.items())), "withheld": dict(sorted(withheld.counts.items()))}
+        return {**written, "people_sha256": named["sha256"], "kinds": dict(sorted(kinds.items())), "withheld": dict(sorted(withheld.counts.items())), "read_up_to": read_up_to}
 
     return {**run_stage(folder, inputs, make), "tables": tables}
 

@@ -127,9 +127,9 @@ class Mirror:
         days = project.ask("slm_history_days", p_relation=relation.name)["days"]
         return sum(days[day][0] for day in self._stale(relation, days)), sum(count for count, _ in days.values())
 
-    def fingerprint(self, relation: Relation) -> list[list[str]]:
-        """What the copy of a relation holds: its days with their sums."""
-        return [list(row) for row in self.database.execute("select day, proven from days where relation = ? order by day", (relation.name,))]
+    def proven(self, relation: Relation) -> dict[str, list[Any]]:
+        """The days of a relation that the copy is known to hold whole, each with its rows and sum: what is not among them is read next time."""
+        return {day: json.loads(sums) for day, sums in self.database.execute("select day, proven from days where relation = ? order by day", (relation.name,))}
 
     # --- one reading: the days that it is for, what is left of it, and how far it has come ---
 
@@ -185,7 +185,7 @@ class Mirror:
             self.database.execute("update readings set ended = 1 where number = ?", (reading.number,))
 
     def _stale(self, relation: Relation, days: Days) -> set[str]:
-        proven = {day: json.loads(sums) for day, sums in self.database.execute("select day, proven from days where relation = ?", (relation.name,))}
+        proven = self.proven(relation)
         return {day for day, sums in days.items() if proven.get(day) != list(sums)}
 
     def _forget_other_days(self, relation: Relation, days: Days) -> None:
