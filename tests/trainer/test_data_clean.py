@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from shared_schemas.features.risk import RiskOutput
 from trainer.data import clean
 from trainer.data.candidate import Candidate
 from trainer.data.duplicates import NEAR, SAME, find_near, shingles
-from trainer.data.extract import Consent, Withheld, candidates
+from trainer.data.extract import Consent, candidates
 from trainer.data.history import LEDGER_SINCE, Story, make_history
 from trainer.data.judge import REASONS, Kept, Rejected, base_level, judge
 from trainer.data.mirror import RELATIONS, Mirror, open_mirror
@@ -132,7 +133,7 @@ def _judged(tmp_path: Path) -> list[Candidate]:
         stories = list(make_history(120, seed=5))
         _fill(mirror, stories)
         consent = Consent({None: True}, frozenset(), LEDGER_SINCE)
-        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, consent, Withheld())]
+        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, consent, Counter())]
 
 
 def _fill(mirror: Mirror, stories: list[Story]) -> None:
@@ -184,7 +185,7 @@ def _end(candidate: Candidate) -> str:
 
 def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) -> None:
     """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none of a forgotten person."""
-    made = (
+    made: tuple[tuple[int, str, list[str], str], ...] = (
         (1, "Old", ["React"], "x"),
         (2, "UI for Career page v2", [], "x"),
         (3, "Forgotten", ["React"], "gone"),
@@ -216,7 +217,7 @@ def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) 
                     "created_by_role": "manager",
                 }
                 _put(mirror, "task_steps", step)
-        found = {one.sources[0].id: one for one in candidates(mirror, "plan", Consent({None: True}, frozenset({"gone"}), LEDGER_SINCE), Withheld())}
+        found = {one.sources[0].id: one for one in candidates(mirror, "plan", Consent({None: True}, frozenset({"gone"}), LEDGER_SINCE), Counter())}
     kept = judge(found["t5"])
     assert [task.title for task in kept.prompt_input.similar] == ["UI for Career page v2", "Old"]
     assert kept.prompt_input.similar[1].steps == ["build_guidance of Old", "deployment of Old"]

@@ -134,6 +134,12 @@ def test_rows_dated_in_the_future_wait_and_are_counted(data_project: Project, mi
     assert mirror.update(data_project, SNAPSHOTS) == {"rows": before, "read": 0, "later": 1}
 
 
+def test_a_row_without_a_place_in_the_calendar_is_read_with_the_whole_table(data_project: Project, mirror: Mirror) -> None:
+    data_project.add("task_risk_snapshots", snapshots(["long ago"], "-infinity"))
+    assert mirror.update(data_project, SNAPSHOTS)["rows"] == in_database(data_project) == len(in_mirror(mirror))
+    assert mirror.update(data_project, SNAPSHOTS)["read"] == 0
+
+
 def test_a_copy_of_one_project_is_not_used_for_another(data_project: Project, tmp_path: Path) -> None:
     with open_mirror(tmp_path, data_project.url):
         pass

@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from trainer.data import candidate as candidate_module
 from trainer.data import mirror as mirror_module
 from trainer.data.candidate import Candidate
 from trainer.data.describe import MOST_SIMILAR
-from trainer.data.mirror import RELATIONS, Mirror, Progress, instant
+from trainer.data.mirror import RELATIONS, UNDATED, Mirror, Progress, instant
 from trainer.data.row import ROWS, Source, write_lines
 from trainer.stage import digest, run_stage, sources_sha256
 from trainer.supabase_client import Project
@@ -50,13 +50,6 @@ class Consent:
         if not all(self.allowed.get(org, self.allowed.get(None, False)) for org in orgs):
             return "no_training"
         return "erased" if people & self.forgotten else None
-
-
-@dataclass
-class Withheld:
-    """What was not handed on, and why: counted by source and reason."""
-
-    counts: Counter[str] = field(default_factory=Counter)
 
 
 def read_consent(project: Project) -> Consent:
@@ -106,10 +99,10 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
         "code": sources_sha256(candidate_module, mirror_module, sys.modules[__name__]),
     }
 
-    read_up_to = {name: max(mirror.proven(RELATIONS[name]), default=None) for name in NEEDS[feature]}
+    read_up_to = {name: max(set(mirror.proven(RELATIONS[name])) - {UNDATED}, default=None) for name in NEEDS[feature]}
 
     def make(folder: Path) -> dict[str, Any]:
-        withheld, kinds = Withheld(), Counter[str]()
+        withheld, kinds = Counter[str](), Counter[str]()
 
         def lines() -> Iterator[str]:
             for candidate in candidates(mirror, feature, consent, withheld):
@@ -120,20 +113,20 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
 
         written = write_lines(folder / ROWS, lines())
         named = write_lines(folder / PEOPLE, (json.dumps([org, names], ensure_ascii=False) for org, names in people.items()))
-        return {**written, "people_sha256": named["sha256"], "kinds": dict(sorted(kinds.items())), "withheld": dict(sorted(withheld.counts.items())), "read_up_to": read_up_to}
+        return {**written, "people_sha256": named["sha256"], "kinds": dict(sorted(kinds.items())), "withheld": dict(sorted(withheld.items())), "read_up_to": read_up_to}
 
     return {**run_stage(folder, inputs, make), "tables": tables}
 
 
-def candidates(mirror: Mirror, feature: str, consent: Consent, withheld: Withheld) -> Iterator[Candidate]:
-    """All candidates that may be used, in an order that depends on nothing but the history: ledger first."""
+def candidates(mirror: Mirror, feature: str, consent: Consent, withheld: Counter[str]) -> Iterator[Candidate]:
+    """All candidates that may be used, in an order that depends on nothing but the history: ledger first. Counts the others in `withheld`."""
     found = _risk(mirror) if feature == "risk" else _plans(mirror, consent.forgotten)
     for kind, rows in found:
         sources = _sources(kind, rows)
         orgs, people = _involved(kind, rows)
         why_not = consent.why_not(orgs, people)
         if why_not:
-            withheld.counts[f"{sources[0].table} {why_not}"] += len(sources)
+            withheld[f"{sources[0].table} {why_not}"] += len(sources)
             continue
         at = instant(sources[0].created_at)
         yield Candidate(kind=kind, feature=feature, org_id=sources[0].org_id, sources=sources, since_ledger=at is None or at >= consent.ledger_since, found=rows)
