@@ -20,7 +20,7 @@ from inference.settings import Settings
 from shared_schemas.example import Example
 from shared_schemas.features import FEATURES
 from trainer import rollout
-from trainer.data import vault
+from trainer.data import report, vault
 from trainer.data.cli import add_commands as add_data_commands
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
@@ -37,6 +37,7 @@ examples:
   python -m trainer evaluate --adapter none --limit 40    the untuned base, told by instructions
   python -m trainer data                                  the app's history, read and cleaned (data --help)
   python -m trainer vault record --model gpt-4o-mini      the baseline's answers to the gold set, once
+  python -m trainer report                                .stack/data/report.html: what the dataset is made of
   python -m trainer status                                stages, local share, fallbacks, savings, breakers, warnings
   python -m trainer rollout show
   python -m trainer rollout set risk shadow --reason "first look"
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_data_commands(commands)
     vault.add_commands(commands, progress=_progress)
+    report.add_commands(commands)
 
     look = commands.add_parser("status", help="the operator's view of a running project")
     look.add_argument("--days", type=_natural, default=7, help="days to look back (default: %(default)s)")

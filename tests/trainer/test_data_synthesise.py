@@ -186,12 +186,16 @@ def test_a_teacher_answers_and_its_answers_are_checked_like_the_history(tmp_path
                 return "Sure! Here is the JSON"
             case 2:
                 return said_by(body).model_copy(update={"reasons": ["The velocity of this task is too low."]}).model_dump_json()
+            case 3:
+                return said_by(body).model_copy(update={"recommended_actions": ["Write to asha.rao@example.com about the open step."]}).model_dump_json()
             case _:
                 return coach_says(body)
 
     stand_in.said = says
     facts, rows = run(tmp_path, SynthesiseOptions(feature="risk", count=40, teacher=teacher(stand_in), yes=True, concurrency=1))
-    assert facts["rejected"] == {"feature_rejects": 10, "schema": 10}
+    assert facts["rejected"] == {"jargon": 10, "schema": 10}
+    assert sum("Write to" in action for row in rows for action in row.output.recommended_actions) == 10  # type: ignore[union-attr]
+    assert not any("asha.rao" in compact_json(row) for row in rows)
     assert (facts["added"], {row.origin for row in rows}) == (20, {"teacher"})
     assert facts["cost"] == {"calls": 40, "usd": pytest.approx(40 * (400 * 2.5 + 80 * 10) / 1e6), "input_tokens": 16000, "output_tokens": 3200}
     assert len((tmp_path / "synthesise" / "rejected.jsonl").read_text().splitlines()) == 20

@@ -5,6 +5,7 @@ listed and left out whole, never cut.
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,19 +16,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import shared_schemas
 from inference.model_store import default_model, file_sha256
 from shared_schemas.feature import PromptStyle, compact_json
 from shared_schemas.features import FEATURES
+from trainer import format as conversations
 from trainer.axolotl_config import LoraRecipe
+from trainer.data import tokens
 from trainer.data.row import Row, read_rows, written_whole
 from trainer.data.split import SPLITS
 from trainer.data.tokens import TokenCounter
 from trainer.errors import BrokenRows
 from trainer.format import conversation
-from trainer.stage import digest, read_manifest, run_stage
-
-VERSION = 1
-"""Counts up whenever the same rows would be written otherwise."""
+from trainer.stage import digest, read_manifest, run_stage, sources_sha256
 
 TOO_LONG = "too_long.jsonl"
 BIN = 64
@@ -59,8 +60,7 @@ def run(previous: Path, folder: Path, options: FormatOptions) -> dict[str, Any]:
         "splits": read_manifest(previous).get("facts", {}).get("sha256"),
         "options": [options.feature, options.style, options.sequence_len],
         "tokenizer": file_sha256(model),
-        "prompt": FEATURES[options.feature].prompt_version(options.style),
-        "version": VERSION,
+        "code": sources_sha256(shared_schemas, conversations, tokens, sys.modules[__name__]),
     }
     return run_stage(folder, inputs, lambda folder: _make(previous, folder, model, options))
 

@@ -7,6 +7,7 @@ memory, and some bytes for each row.
 """
 
 import json
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from inference.model_store import file_sha256
+from trainer.data import leakage
 from trainer.data.leakage import HeldOut, Line, count_leaks, kinship, shared_templates
 from trainer.data.row import ROWS, written_whole
 from trainer.errors import BrokenRows
-from trainer.stage import read_manifest, run_stage, write_json
-
-VERSION = 1
-"""Counts up whenever the same rows would be split otherwise."""
+from trainer.stage import read_manifest, run_stage, sources_sha256, write_json
 
 SYNTHETIC = {"teacher", "template"}
 SPLITS = ("train", "validation", "test", "gold")
@@ -65,7 +64,7 @@ def run(previous: Path, folder: Path, options: SplitOptions) -> dict[str, Any]:
         "rows": read_manifest(previous).get("facts", {}).get("sha256"),
         "gold": file_sha256(gold),
         "options": [options.feature, options.seed, options.validation, options.test, options.gold, list(options.most)],
-        "version": VERSION,
+        "code": sources_sha256(leakage, sys.modules[__name__]),
     }
     return run_stage(folder, inputs, lambda folder: _make(rows, gold, folder, options))
 

@@ -7,6 +7,7 @@ private sees made-up inputs only: no word of an organisation's rows.
 import heapq
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,23 +16,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import shared_schemas
 from shared_schemas.closed import Closed
 from shared_schemas.features import FEATURES
 from shared_schemas.features.plan import PlanInput, SimilarTask
+from trainer import plan_teacher, risk_teacher, task_titles
+from trainer.data import asking, coverage, judge, personal_data
 from trainer.data.asking import ask_all, strict_schema
+from trainer.data.clean import without_personal_data
 from trainer.data.coverage import AXES, axis_counts, cell_of, domain_of, fill
 from trainer.data.diversity import diversity
 from trainer.data.house_style import coach_style, plan_style
+from trainer.data.judge import Kept, Rejected, check_wording
+from trainer.data.personal_data import Names, Placeholders
 from trainer.data.row import REJECTED, ROWS, Origin, Row, content_id, make_row, read_rows, write_lines, write_rows
 from trainer.data.spending import Question, Reply, agree, estimate, make_question, open_log
 from trainer.data.teacher import TEMPLATE, Teacher
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import coach, situation
-from trainer.stage import digest, read_manifest, run_stage
+from trainer.stage import digest, read_manifest, run_stage, sources_sha256
 from trainer.task_titles import ALL_SKILLS, KINDS, make_task
-
-VERSION = 1
-"""Counts up whenever the same options would write other examples."""
 
 DRAWS = 12
 """Candidates drawn for each example wanted: the grid chooses among them."""
@@ -87,6 +91,8 @@ class Answer:
     detail: str = ""
 
 
+NOBODY = Names(())
+"""A teacher knows no names: those of a varied row are replaced already."""
 NO_COST = {"calls": 0, "usd": 0.0, "input_tokens": 0, "output_tokens": 0}
 
 
@@ -100,8 +106,7 @@ def run(previous: Path, folder: Path, options: SynthesiseOptions) -> dict[str, A
         "count": options.count,
         "seed": options.seed,
         "teacher": [teacher.endpoint, teacher.model, teacher.is_private] if teacher else TEMPLATE,
-        "version": VERSION,
-        "prompt": FEATURES[options.feature].version,
+        "code": sources_sha256(shared_schemas, asking, coverage, personal_data, judge, plan_teacher, risk_teacher, task_titles, sys.modules[__name__]),
     }
     return run_stage(folder, inputs, lambda folder: _make(previous / ROWS, folder, options))
 
@@ -113,7 +118,7 @@ def _make(rows: Path, folder: Path, options: SynthesiseOptions) -> dict[str, Any
     answers, cost = _asked(chosen, folder, options) if options.teacher else ([Answer(one, one.output) for _, one in chosen], NO_COST)
     kept: dict[str, Row] = {}
     rejected: list[Answer] = []
-    for answer in (_checked(options.feature, one, kept) for one in answers):
+    for answer in (_checked(options, one, kept) for one in answers):
         if answer.reason:
             rejected.append(answer)
         else:
@@ -257,14 +262,18 @@ def ask_about(teacher: Teacher, feature: str, cell: str, prompt_input: Any) -> Q
     return make_question(teacher, {"messages": messages, "max_completion_tokens": 2 * about.max_tokens, "response_format": {"type": "json_schema", "json_schema": schema}})
 
 
-def _checked(feature: str, answer: Answer, kept: Mapping[str, Row]) -> Answer:
-    """The answer with the reason why it is not kept, if there is one."""
+def _checked(options: SynthesiseOptions, answer: Answer, kept: Mapping[str, Row]) -> Answer:
+    """The answer as cleaning leaves it, or with the reason why it is not kept: the rules of the history, whoever wrote it."""
     if answer.reason:
         return answer
-    faults = FEATURES[feature].reject(answer.candidate.prompt_input, answer.output)
-    if faults:
-        return replace(answer, reason="feature_rejects", detail=faults[0])
-    return replace(answer, reason="duplicate") if content_id(feature, answer.candidate.prompt_input, answer.output) in kept else answer
+    candidate, version = answer.candidate, FEATURES[options.feature].prompt_version("instructions" if options.teacher else "tag")
+    try:
+        check_wording(options.feature, candidate.prompt_input, answer.output)
+        clean = without_personal_data(options.feature, Kept(_origin(options), version, candidate.prompt_input, answer.output), Placeholders(NOBODY))
+    except Rejected as why:
+        return replace(answer, reason=why.reason, detail=why.detail)
+    answer = replace(answer, candidate=replace(candidate, prompt_input=clean.prompt_input), output=clean.output)
+    return replace(answer, reason="duplicate") if content_id(options.feature, clean.prompt_input, clean.output) in kept else answer
 
 
 def _row(options: SynthesiseOptions, answer: Answer) -> Row:

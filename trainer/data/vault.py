@@ -16,13 +16,14 @@ from pydantic import ValidationError
 
 from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
-from trainer.data.asking import ask_all, strict_schema
 from trainer.data.row import Row
 from trainer.data.spending import Question, Reply, agree, estimate, make_question, open_log
 from trainer.data.teacher import Teacher, find_teacher
 from trainer.errors import BrokenRows
 from trainer.finetune import REPOSITORY
 from trainer.supabase_client import Project, open_project
+
+# The openai client takes a second to load: asking is imported by what asks.
 
 LOG = REPOSITORY / ".stack" / "data" / "vault" / "calls.jsonl"
 MAX_TOKENS = 2000
@@ -46,6 +47,8 @@ def record(project: Project, options: RecordOptions) -> dict[str, Any]:
 
     Raises BrokenRows without a gold set; OverBudget or TeacherFailed after having kept what was answered.
     """
+    from trainer.data.asking import ask_all
+
     feature, baseline = options.feature, options.baseline
     gold = project.call("slm_gold_rows", p_feature=feature)
     if not gold:
@@ -86,6 +89,8 @@ def answers(project: Project, feature: str, model: str) -> list[dict[str, Any]]:
 
 def ask_about(baseline: Teacher, row: Row) -> Question:
     """The edge's question to a cloud model, letter by letter but for who is asked."""
+    from trainer.data.asking import strict_schema
+
     feature = FEATURES[row.feature]
     schema = strict_schema(feature.output_schema())
     schema = {**schema, "properties": {**schema["properties"], "confidence": {"type": "integer"}}, "required": [*schema["required"], "confidence"]}
