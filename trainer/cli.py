@@ -20,6 +20,8 @@ from inference.settings import Settings
 from shared_schemas.example import Example
 from shared_schemas.features import FEATURES
 from trainer import rollout
+from trainer.data import report, vault
+from trainer.data.cli import add_commands as add_data_commands
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.finetune import REPOSITORY
@@ -33,6 +35,9 @@ examples:
   python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
   python -m trainer evaluate                              the starter adapter on its held-out examples
   python -m trainer evaluate --adapter none --limit 40    the untuned base, told by instructions
+  python -m trainer data                                  the app's history, read and cleaned (data --help)
+  python -m trainer vault record --model gpt-4o-mini      the baseline's answers to the gold set, once
+  python -m trainer report                                .stack/data/report.html: what the dataset is made of
   python -m trainer status                                stages, local share, fallbacks, savings, breakers, warnings
   python -m trainer rollout show
   python -m trainer rollout set risk shadow --reason "first look"
@@ -75,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--limit", type=_natural, default=defaults.held_out, help="examples of each feature (default: %(default)s)")
     judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
     judge.set_defaults(run=_evaluate)
+
+    add_data_commands(commands)
+    vault.add_commands(commands, progress=_progress)
+    report.add_commands(commands)
 
     look = commands.add_parser("status", help="the operator's view of a running project")
     look.add_argument("--days", type=_natural, default=7, help="days to look back (default: %(default)s)")

@@ -5,7 +5,11 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ StageFailed              a stage's process ended badly
  ├─ ParityFailed             what llama.cpp reads is not what was trained
  ├─ ProjectUnreachable       the Supabase project cannot be reached, or refuses
- └─ WrongRollout             there is no such feature or stage
+ ├─ WrongRollout             there is no such feature or stage
+ ├─ BrokenRows               a stage's file is missing or is not what the stage wrote
+ ├─ WrongTeacher             there is no such teacher, or it may not be asked
+ ├─ TeacherFailed            the teacher cannot be reached, or refuses to work
+ └─ OverBudget               it would cost more than the operator allows
 """
 
 
@@ -31,3 +35,23 @@ class ProjectUnreachable(TrainerError):
 
 class WrongRollout(TrainerError):
     """There is no such feature or stage; the text names those that there are."""
+
+
+class BrokenRows(TrainerError):
+    """A stage's file is missing, or a line of it is not a row; the text names the line."""
+
+
+class WrongTeacher(TrainerError):
+    """There is no such teacher, it has no price or key, or its days are over; the text says which."""
+
+
+class TeacherFailed(TrainerError):
+    """The teacher cannot be reached or refuses to work; what it answered so far is kept."""
+
+
+class OverBudget(TrainerError):
+    """Asking on would cost more than the operator allows, or nobody has agreed to the cost."""
+
+
+class HistoryIncomplete(TrainerError):
+    """The history that was read cannot be used, or is not what the database holds; the text says where."""

@@ -9,8 +9,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rouge_score.rouge_scorer import RougeScorer
-
 from inference.errors import BadAnswer
 from inference.predict import Predictor
 from shared_schemas.example import Example
@@ -25,6 +23,8 @@ def evaluate(predictor: Predictor, examples: Sequence[Example], *, progress: Cal
 
 
 def _judged(predictor: Predictor, examples: Sequence[Example], progress: Callable[[str], None]) -> dict[str, Any]:
+    from rouge_score.rouge_scorer import RougeScorer  # it takes a second to load
+
     rouge = RougeScorer(["rougeL"], use_stemmer=False)
     rows: list[dict[str, float]] = []
     refused: dict[str, int] = {}

@@ -3,20 +3,32 @@
 Knows nothing of where the rows are kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Protocol
 
-from shared_schemas.example import Example
+from shared_schemas.closed import Closed
 from shared_schemas.feature import PromptStyle, compact_json
 from shared_schemas.features import FEATURES
 
 Row = dict[str, list[dict[str, str]]]
 
 
-def format_conversations(examples: Sequence[Example], style: PromptStyle) -> list[Row]:
-    return [_row(example, style) for example in examples]
+class Pair(Protocol):
+    """An input of a feature and a good answer to it."""
+
+    @property
+    def feature(self) -> str: ...
+    @property
+    def prompt_input(self) -> Closed: ...
+    @property
+    def output(self) -> Closed: ...
 
 
-def _row(example: Example, style: PromptStyle) -> Row:
-    asked = FEATURES[example.feature].messages(example.prompt_input, style)
+def format_conversations(pairs: Iterable[Pair], style: PromptStyle) -> list[Row]:
+    return [conversation(pair, style) for pair in pairs]
+
+
+def conversation(pair: Pair, style: PromptStyle) -> Row:
+    asked = FEATURES[pair.feature].messages(pair.prompt_input, style)
     turns = [{"role": message.role, "content": message.content} for message in asked]
-    return {"messages": [*turns, {"role": "assistant", "content": compact_json(example.output)}]}
+    return {"messages": [*turns, {"role": "assistant", "content": compact_json(pair.output)}]}

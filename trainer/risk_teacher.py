@@ -68,15 +68,15 @@ def _example(kinds: tuple[Kind, ...], rng: random.Random) -> Example:
     kind = rng.choice(kinds)
     title = make_task(kind, rng).title
     wanted = rng.choice(LEVELS)
-    task = _situation(title, rng)
+    task = situation(title, rng)
     for _ in range(20):
         if task.suggested == wanted:
             break
-        task = _situation(title, rng)
-    return Example(feature="risk", origin="template", prompt_input=task, output=_coach(task, kind.name))
+        task = situation(title, rng)
+    return Example(feature="risk", origin="template", prompt_input=task, output=coach(task, kind.name))
 
 
-def _situation(title: str, rng: random.Random) -> RiskInput:
+def situation(title: str, rng: random.Random) -> RiskInput:
     """One task at one moment, with figures as the database would compute them (V4 mostly, V3 sometimes)."""
     milestone = rng.choice(MILESTONES)
     budget = int(60 * rng.choice(BUDGET_HOURS)) if rng.random() > 0.05 else 0
@@ -119,7 +119,7 @@ def _level(budget: int, delay: int) -> Level:
     return "medium" if delay > 30 else "low"
 
 
-def _coach(task: RiskInput, kind: str) -> RiskOutput:
+def coach(task: RiskInput, kind: str) -> RiskOutput:
     return RiskOutput(risk_level=task.suggested, reasons=_reasons(task), recommended_actions=_actions(task, kind))
 
 

@@ -1,11 +1,13 @@
-"""Owns how the trainer reaches its Supabase project: settings, one client, errors in one line. Knows no tables."""
+"""Owns how the trainer reaches its Supabase project: settings, one client, patience, errors in one line. Knows no tables."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 from postgrest.exceptions import APIError
+from postgrest.types import ReturnMethod
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -13,6 +15,12 @@ from supabase import Client, ClientOptions, SupabaseException, create_client
 from trainer.errors import ProjectUnreachable
 
 TIMEOUT_S = 30
+WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Waits before a request is made again; a server that names a longer one (Retry-After) gets up to `LONGEST_WAIT_S`."""
+LONGEST_WAIT_S = 30.0
+BUSY = {429, 500, 502, 503, 504, 520, 522, 524}
+PAGE = 1000
+"""Rows asked for at once: no server that we know of gives more."""
 
 
 class ProjectSettings(BaseSettings):
@@ -27,12 +35,41 @@ class ProjectSettings(BaseSettings):
 class Project:
     """One Supabase project as its service role sees it. Every call raises ProjectUnreachable with what went wrong."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, url: str) -> None:
+        self.url = url
         self._client = client
 
     def call(self, function: str, **parameters: Any) -> Any:
         """The result of a database function."""
         return self._execute(f"call {function}", self._client.rpc(function, parameters))
+
+    def ask(self, function: str, **parameters: str) -> Any:
+        """The result of a database function that changes nothing: asked again when the server is busy."""
+        return self._execute(f"call {function}", self._client.rpc(function, parameters, get=True))
+
+    def page(self, relation: str, columns: str, *, keys: Sequence[str], after: Sequence[str] | None = None, bounds: Sequence[tuple[str, str, str]] = ()) -> list[dict[str, Any]]:
+        """The next rows in the order of `keys` (one or two columns, together unique and never null) behind the key values `after`.
+
+        A server may give fewer than `PAGE` although there are more: only an empty page is the last. `bounds` are
+        conditions such as `("created_at", "lte", "2026-01-01")`.
+        """
+        query: Any = self._client.table(relation).select(columns).limit(PAGE)
+        for key in keys:
+            query = query.order(key)
+        for column, operator, value in bounds:
+            query = query.filter(column, operator, value)
+        if after is not None and len(keys) == 1:
+            query = query.gt(keys[0], after[0])
+        elif after is not None:
+            (first, second), (at, last) = keys, after
+            query = query.gte(first, at).or_(f'{first}.gt."{at}",and({first}.eq."{at}",{second}.gt."{last}")')
+        return list(self._execute(f"read {relation}", query))
+
+    def add(self, table: str, rows: Sequence[Mapping[str, Any]], *, key: str = "id") -> None:
+        """Insert rows, at most `PAGE` a request; those whose key is there already stay as they are."""
+        for start in range(0, len(rows), PAGE):
+            some = [dict(row) for row in rows[start : start + PAGE]]
+            self._execute(f"write {table}", self._client.table(table).upsert(some, on_conflict=key, ignore_duplicates=True, returning=ReturnMethod.minimal))
 
     def rows(self, relation: str, *, order: str, descending: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         """At most `limit` rows (1,000: the server's own limit) of a table or view."""
@@ -50,6 +87,33 @@ class Project:
             raise ProjectUnreachable(f"Cannot {what}: {error or type(error).__name__} (is SUPABASE_URL right, and the project up?)") from None
 
 
+class PatientTransport(httpx.HTTPTransport):
+    """Makes a request again when the server is busy or cannot be reached, if that cannot do anything twice."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for wait in WAITS_S if _may_repeat(request) else ():
+            try:
+                response = super().handle_request(request)
+            except httpx.TransportError:
+                time.sleep(wait)
+                continue
+            if response.status_code not in BUSY:
+                return response
+            response.close()
+            time.sleep(_wait(response, wait))
+        return super().handle_request(request)
+
+
+def _may_repeat(request: httpx.Request) -> bool:
+    """Reading, and inserting what is passed over when it is there already."""
+    return request.method in {"GET", "HEAD"} or "resolution=" in request.headers.get("prefer", "")
+
+
+def _wait(response: httpx.Response, least: float) -> float:
+    named = response.headers.get("retry-after", "")
+    return min(max(least, float(named)), LONGEST_WAIT_S) if named.isdigit() else least
+
+
 @contextmanager
 def open_project() -> Iterator[Project]:
     """The project that the environment names, until the block ends. Raises ProjectUnreachable when it names none."""
@@ -58,10 +122,10 @@ def open_project() -> Iterator[Project]:
     except ValidationError as error:
         missing = ", ".join(str(fault["loc"][0]).upper() for fault in error.errors())
         raise ProjectUnreachable(f"Cannot reach the project: {missing} not set (scripts/up writes them into .env.local)") from None
-    with httpx.Client(timeout=TIMEOUT_S) as http:
-        options = ClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+    with httpx.Client(timeout=TIMEOUT_S, transport=PatientTransport()) as http:
+        options = ClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False, postgrest_client_retry=False)
         try:
             client = create_client(settings.supabase_url, settings.supabase_secret_key.get_secret_value(), options)
         except SupabaseException as error:
             raise ProjectUnreachable(f"Cannot reach the project: {error}") from None
-        yield Project(client)
+        yield Project(client, settings.supabase_url)

@@ -1,0 +1,337 @@
+"""Clean judges every candidate, takes personal data out and collapses duplicates; nothing that it meets makes it stumble."""
+
+import copy
+import json
+import random
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared_schemas.feature import compact_json
+from shared_schemas.features.risk import RiskOutput
+from trainer.data import clean
+from trainer.data.candidate import Candidate
+from trainer.data.duplicates import NEAR, SAME, find_near, shingles
+from trainer.data.extract import Consent, candidates
+from trainer.data.history import LEDGER_SINCE, Story, make_history
+from trainer.data.judge import REASONS, Kept, Rejected, base_level, judge
+from trainer.data.mirror import RELATIONS, Mirror, open_mirror
+from trainer.data.personal_data import Names, Placeholders
+from trainer.data.row import ROWS, make_row, read_rows, write_lines
+from trainer.errors import BrokenRows
+from trainer.stage import write_json
+
+NAMES = ("Asha Rao", "Mark Will", "Jürgen O'Brien", "सीता देवी", "Fatima El-Sayed", "Zoë Price", "Nikhil Chowdhury")
+
+
+# --- personal data ------------------------------------------------------------------------------------------------------
+
+PLANTED = {
+    "email": ("asha.rao@example.com", "a_b+c@mail.co.in", "जन@उदाहरण.भारत", "o'brien@x-y.example.org", "first.last@sub.dept.example.edu"),
+    "phone": ("+91 98765 43210", "080-2345 6789", "(415) 555-2671", "+44 20 7946 0958", "+49 (0)30 901820", "9876543210", "+1-202-555-0143", "00971 4 123 4567"),
+    "url": ("https://docs.google.com/d/1aB?x=1#y", "www.example.com/board", "app.example.io/tasks/12", "postgres://u:p@db.example.com:5432/x", "http://10.0.0.7:8080/a"),
+    "id": ("8a0f2c1e-5d7b-4a58-9d55-0c6a3e6b7f10", "1B6C7F0A-32F4-4E0C-B5A2-9A0E5F1D2C33"),
+    "secret": (
+        "sk-proj_abcdefgh12345678",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "password: hunter22!",
+        "api_key=Zx81mmPq77",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijkl",
+        "AKIAIOSFODNN7EXAMPLE",
+    ),
+    "card": ("4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"),
+    "ip": ("203.0.113.77",),
+    "name": ("Asha Rao", "asha", "NIKHIL", "Jürgen", "सीता", "Fatima", "Chowdhury", unicodedata.normalize("NFD", "Zoë"), "Mark Will"),
+}  # fmt: skip
+FRAMES = ("Ask {} about the login page.", "Please check with {} before 10:30", "{}: see the notes", "Done on 2026-03-15, then {} (v1.2.3)", "Half of the 105 h is gone; {} knows why.")
+HARMLESS = (
+    "Half of the planned 105 h is gone and 3 of 5 steps are open.",
+    "Mark the step as done and test it by Friday 12/03/2026.",
+    "Will this price stay? Version 1.2.3 of index.html, app.py and README.md.",
+    "Grace period of 30 minutes, 50% of 2 h 30 min, 10:30-11:45.",
+    "Order 12 345 rows, room 204, sprint 14, Q3 2026-27, budget 1,500.00",
+    "Migration from Supabase to Sharepoints for the document part",
+    "1)Development Skills - Backend, Finetuning 2) Soft Skills -Curiosity, English",
+    "Use Node.js and C++/Rust, key: value pairs, e.g. and/or, TCP/IP",
+    "मेनू का डिज़ाइन बदलो, 首页改版, تحديث الصفحة الرئيسية",
+)
+
+
+def test_planted_personal_data_is_found_and_little_else() -> None:
+    names = Names(NAMES)
+    planted = [(kind, words, frame.format(words)) for kind, some in PLANTED.items() for words in some for frame in FRAMES]
+    missed = [text for _, words, text in planted if unicodedata.normalize("NFC", words).casefold() in Placeholders(names).replace(text).casefold()]
+    harmless = [*HARMLESS, *(frame.format("the team") for frame in FRAMES)]
+    found = [placeholders for text in [*(text for _, _, text in planted), *harmless] if (placeholders := _replaced(names, text))]
+    extra = sum(len(some) - 1 for some in found[: len(planted)]) if len(found) >= len(planted) else 0
+    wrong = [text for text in harmless if _replaced(names, text)]
+    recall, total = 1 - len(missed) / len(planted), sum(map(len, found))
+    precision = 1 - (extra + len(wrong)) / total
+    print(f"planted personal data: recall {recall:.4f} (n = {len(planted)}), precision {precision:.4f} (n = {total} placeholders, {len(harmless)} harmless texts)")
+    assert (missed, wrong) == ([], [])
+    assert precision >= 0.98
+
+
+def _replaced(names: Names, text: str) -> set[str]:
+    placeholders = Placeholders(names)
+    placeholders.replace(text)
+    return set(placeholders.given.values())
+
+
+def test_the_same_words_get_the_same_placeholder_in_input_and_answer() -> None:
+    placeholders = Placeholders(Names(NAMES))
+    assert placeholders.in_texts(["Ask Asha Rao or x@example.com", {"a": "asha rao; X@example.com, y@example.com"}]) == ["Ask [name 1] or [email 1]", {"a": "[name 1]; [email 1], [email 2]"}]
+
+
+def test_closed_words_of_an_answer_are_no_names() -> None:
+    """Somebody called High Low: levels and phases stay what they are."""
+    kept = Kept("ledger", "p", *_risk_pair())
+    cleaned = clean.without_personal_data("risk", kept, Placeholders(Names(["High Medium", "Low Step", "Half Asha"])))
+    assert (cleaned.prompt_input.level, cleaned.output.risk_level) == (kept.prompt_input.level, kept.output.risk_level)
+    assert "[name 1]" in cleaned.output.reasons[0]
+
+
+def test_what_no_longer_fits_once_replaced_is_rejected_with_that_reason() -> None:
+    prompt_input, output = _risk_pair()
+    said = RiskOutput(risk_level=output.risk_level, reasons=["asha@y.example.org ravi@y.example.org meera@y.example.org."], recommended_actions=output.recommended_actions)
+    with pytest.raises(Rejected, match="are replaced: not a sentence") as why:
+        clean.without_personal_data("risk", Kept("ledger", "p", prompt_input, said), Placeholders(Names([])))
+    assert why.value.reason == "personal_data"
+
+
+def _risk_pair() -> tuple[Any, Any]:
+    request = next(row for story in make_history(60) for row in story.rows.get("slm_requests", ()) if row["feature"] == "risk" and row["provider"] == "cloud" and row["prompt_input"])
+    kept = judge(_candidate("ledger", "risk", {"request": request}))
+    said = kept.output.model_dump()
+    return kept.prompt_input, RiskOutput.model_validate({**said, "reasons": [f"Half of it is yours. {said['reasons'][0]}", *said["reasons"][1:]]})
+
+
+# --- judging --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("budget", "delay", "level"),
+    [(8, 0, "low"), (8, 0.5, "low"), (8, 1, "medium"), (8, 1.6, "medium"), (8, 1.7, "high"), (2, 0.5, "high"), (2.5, 0.5, "low"), (105, 2.01, "high"), (0, 1, "high"), (0, 0, "low"), (None, 0, "low")],
+)
+def test_levels_follow_every_threshold_of_the_metrics(budget: float | None, delay: float, level: str) -> None:
+    """The verified outcomes of contract.md 3.2."""
+    assert base_level(delay, budget) == level
+
+
+def _candidate(kind: Any, feature: str, found: dict[str, Any], *, since_ledger: bool = False) -> Candidate:
+    return Candidate(kind=kind, feature=feature, org_id=None, sources=[], since_ledger=since_ledger, found=found)
+
+
+def _judged(tmp_path: Path) -> list[Candidate]:
+    """Candidates of every kind, made from stories without a database."""
+    with open_mirror(tmp_path, "memory") as mirror:
+        stories = list(make_history(120, seed=5))
+        _fill(mirror, stories)
+        consent = Consent({None: True}, frozenset(), LEDGER_SINCE)
+        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, consent, Counter())]
+
+
+def _fill(mirror: Mirror, stories: list[Story]) -> None:
+    for name in RELATIONS:
+        for row in (row for story in stories for row in story.rows.get(name, ())):
+            _put(mirror, name, row)
+
+
+class Examples(list[Candidate]):
+    def __repr__(self) -> str:
+        return f"{len(self)} candidates"
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    found = Examples(_judged(tmp_path_factory.mktemp("examples")))
+    assert {one.kind for one in found} == {"ledger", "snapshot", "steps"}
+    return found
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(st.characters(codec=None, exclude_categories=[]), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=st.integers(0, 10**6), column=st.integers(0, 10**6), value=anything)
+def test_whatever_a_column_holds_a_candidate_is_kept_or_rejected(examples: list[Candidate], which: int, column: int, value: Any) -> None:
+    """NaN, lone surrogates, wrong types, nested nonsense: in any column of any row that a candidate has."""
+    candidate = examples[which % len(examples)]
+    found = copy.deepcopy(candidate.found)
+    places = [(row, name) for part in found.values() for row in (part if isinstance(part, list) else [part]) if row for name in sorted(row)]
+    row, name = places[column % len(places)]
+    row[name] = value
+    end = _end(candidate.model_copy(update={"found": found}))
+    assert end == "kept" or end in REASONS
+
+
+def _end(candidate: Candidate) -> str:
+    try:
+        json.loads(compact_json(clean.cleaned(candidate, Placeholders(Names(NAMES)))).encode())
+    except Rejected as why:
+        assert why.detail  # noqa: PT017
+        return why.reason
+    return "kept"
+
+
+def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) -> None:
+    """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none of a forgotten person."""
+    made: tuple[tuple[int, str, list[str], str], ...] = (
+        (1, "Old", ["React"], "x"),
+        (2, "UI for Career page v2", [], "x"),
+        (3, "Forgotten", ["React"], "gone"),
+        (4, "Other", ["SQL"], "x"),
+        (5, "UI for Career page", ["React"], "x"),
+        (6, "Later", ["React"], "x"),
+    )
+    with open_mirror(tmp_path, "memory") as mirror:
+        for day, title, skills, who in made:
+            task = {
+                "id": f"t{day}",
+                "created_at": f"2026-04-0{day}T00:00:00+00:00",
+                "org_id": "o",
+                "title": title,
+                "description": "d",
+                "skills": skills,
+                "assigned_to": who,
+                "ai_metadata": {"model": "m"},
+            }
+            _put(mirror, "tasks", task)
+            for i, phase in enumerate(("deployment", "build_guidance")):
+                step = {
+                    "id": f"s{day}{i}",
+                    "task_id": f"t{day}",
+                    "stage_id": phase,
+                    "step_title": f"{phase} of {title}",
+                    "order_index": 0,
+                    "created_at": task["created_at"],
+                    "created_by_role": "manager",
+                }
+                _put(mirror, "task_steps", step)
+        found = {one.sources[0].id: one for one in candidates(mirror, "plan", Consent({None: True}, frozenset({"gone"}), LEDGER_SINCE), Counter())}
+    kept = judge(found["t5"])
+    assert [task.title for task in kept.prompt_input.similar] == ["UI for Career page v2", "Old"]
+    assert kept.prompt_input.similar[1].steps == ["build_guidance of Old", "deployment of Old"]
+    assert judge(found["t1"]).prompt_input.similar == []
+    assert "t3" not in found
+
+
+def _put(mirror: Mirror, table: str, row: dict[str, Any]) -> None:
+    relation = RELATIONS[table]
+    whole = dict.fromkeys(relation.columns) | row
+    ref = relation.ref(whole)
+    mirror.database.execute(f"insert or replace into {table} (id, day, ref, body) values (?, '', ?, ?)", (row["id"], ref if isinstance(ref, str) else None, json.dumps(whole)))
+    mirror.database.commit()
+
+
+# --- duplicates -----------------------------------------------------------------------------------------------------------
+
+
+def test_near_duplicates_are_found_as_an_exact_comparison_finds_them(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    words = [f"word{i}" for i in range(900)]
+    originals = [" ".join(rng.choices(words, k=60)) for _ in range(300)]
+    texts = [*originals, *(_edited(text, rng.choice((0, 1, 1, 2, 3, 6)), rng) for text in originals)]
+    groups = find_near((("label", text) for text in texts), tmp_path)
+    sets = [shingles(text) for text in texts]
+    pairs = [(i, 300 + i, len(sets[i] & sets[300 + i]) / len(sets[i] | sets[300 + i])) for i in range(300)]
+    sure = [(a, b) for a, b, likeness in pairs if likeness >= SAME + 0.06]
+    near = [(a, b) for a, b, likeness in pairs if likeness >= NEAR + 0.06]
+    found_same, found_near = (sum(found[a] == found[b] for a, b in some) / len(some) for found, some in ((groups.same, sure), (groups.cluster, near)))
+    wrong = [(a, b) for a, b, likeness in pairs if likeness < SAME - 0.15 and groups.same[a] == groups.same[b]]
+    print(f"near duplicates: same {found_same:.3f} (n = {len(sure)}), near {found_near:.3f} (n = {len(near)}), wrongly the same {len(wrong)}")
+    assert found_same >= 0.97
+    assert found_near >= 0.97
+    assert wrong == []
+    assert len({int(group) for group in groups.cluster}) >= 300, "different texts are not drawn together"
+    assert list(tmp_path.iterdir()) == []
+
+
+def _edited(text: str, times: int, rng: random.Random) -> str:
+    words = text.split()
+    for _ in range(times):
+        words[rng.randrange(len(words))] = "other"
+    return " ".join(words)
+
+
+def test_texts_with_another_label_are_near_but_not_the_same(tmp_path: Path) -> None:
+    groups = find_near([("high", "one two three four five"), ("low", "one two three four five"), ("high", "one two three four five")], tmp_path)
+    assert groups.same.tolist() == [0, 1, 0]
+    assert groups.cluster.tolist() == [0, 0, 0]
+
+
+def test_no_texts_have_no_groups(tmp_path: Path) -> None:
+    assert find_near([], tmp_path).same.tolist() == []
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def extracted(tmp_path: Path, examples: list[Candidate]) -> Path:
+    return _extracted(tmp_path / "extract", [json.dumps(one.model_dump(mode="json")) for one in examples])
+
+
+def _extracted(folder: Path, lines: list[str]) -> Path:
+    folder.mkdir()
+    written = write_lines(folder / ROWS, lines)
+    (folder / "people.jsonl").write_text("")
+    write_json(folder / "manifest.json", {"facts": {**written, "people_sha256": "none"}})
+    return folder
+
+
+def test_the_order_of_candidates_changes_nothing(tmp_path: Path, extracted: Path, examples: list[Candidate]) -> None:
+    shuffled = random.Random(1).sample(examples, len(examples))
+    other = _extracted(tmp_path / "shuffled", [json.dumps(one.model_dump(mode="json")) for one in shuffled])
+    facts = [clean.run(folder, tmp_path / f"clean {folder.name}") for folder in (extracted, other)]
+    assert facts[0]["sha256"] == facts[1]["sha256"]
+    assert facts[0]["rows"] > 50
+
+
+def test_an_answer_that_is_found_again_is_one_row_with_all_its_sources(tmp_path: Path, examples: list[Candidate]) -> None:
+    """The most trusted and oldest is the row; each further source is counted and named."""
+    one = next(one for one in examples if one.kind == "ledger" and _keeps(one))
+    sources = [one.sources[0].model_copy(update={"id": f"{i:036}", "created_at": f"2026-08-0{i}T00:00:00.000000Z"}) for i in (3, 1, 2)]
+    lines = [json.dumps({**one.model_dump(mode="json"), "sources": [source.model_dump()]}) for source in sources]
+    facts = clean.run(_extracted(tmp_path / "extract", lines), tmp_path / "clean")
+    (row,) = read_rows(tmp_path / "clean" / ROWS)
+    assert (facts["same"], facts["rows"], row.copies) == (2, 1, 3)
+    assert [source.id for source in row.sources] == sorted(source.id for source in sources)
+
+
+def _keeps(candidate: Candidate) -> bool:
+    try:
+        judge(candidate)
+    except Rejected:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("line", ["not json", "{}", '{"kind": "ledger"', "[]"])
+def test_a_broken_line_is_named(tmp_path: Path, examples: list[Candidate], line: str) -> None:
+    folder = _extracted(tmp_path / "extract", [json.dumps(examples[0].model_dump(mode="json")), line])
+    with pytest.raises(BrokenRows, match=r"Cannot read line 2 of .*rows\.jsonl: .*\(run extract again\)"):
+        clean.run(folder, tmp_path / "clean")
+
+
+def test_clean_without_extract_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(BrokenRows, match="extract has not finished there"):
+        clean.run(tmp_path / "extract", tmp_path / "clean")
+
+
+def test_rows_cannot_be_changed_behind_their_hash(tmp_path: Path, examples: list[Candidate]) -> None:
+    kept = judge(next(one for one in examples if (one.kind, one.feature) == ("ledger", "risk") and _keeps(one)))
+    row = make_row("risk", "ledger", kept.prompt_input, kept.output, sources=[], prompt_version="p")
+    text = row.model_dump_json().replace(row.prompt_input.title, "Another title", 1)
+    (tmp_path / ROWS).write_text(text + "\n")
+    with pytest.raises(BrokenRows, match="its id is not the hash of its content"):
+        list(read_rows(tmp_path / ROWS))

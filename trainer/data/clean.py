@@ -1,0 +1,190 @@
+"""Owns the second stage: every candidate ends as a row or as a rejection with a reason; duplicates become one row.
+
+Judging is judge.py's, personal data personal_data.py's, likeness duplicates.py's. Knows nothing of the database.
+"""
+
+import json
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import shared_schemas
+from shared_schemas.feature import compact_json
+from shared_schemas.features import FEATURES
+from trainer.data import describe, duplicates, personal_data
+from trainer.data import judge as judging
+from trainer.data.candidate import Candidate
+from trainer.data.duplicates import find_near
+from trainer.data.extract import PEOPLE
+from trainer.data.judge import Kept, Rejected, check_wording, judge
+from trainer.data.personal_data import Names, Placeholders
+from trainer.data.row import REJECTED, ROWS, Row, Source, make_row, write_rows, written_whole
+from trainer.errors import BrokenRows
+from trainer.stage import read_manifest, run_stage, sources_sha256
+
+TEXTS = {"title", "description", "skills", "steps", "reasons", "recommended_actions", "overall_risks", "assumptions"}
+"""Fields that hold people's or models' own words; the others are figures and closed lists."""
+TRUST = {"ledger": 0, "snapshot": 1, "steps": 2}
+COMMIT_EVERY = 5_000
+
+Progress = Callable[[str, int, int], None]
+
+
+def run(previous: Path, folder: Path, *, progress: Progress = lambda *_: None) -> dict[str, Any]:
+    """Clean the candidates that extract left in `previous`. Raises BrokenRows when they are not there.
+
+    Facts: `rows`, `sha256`, `candidates`, `rejected` (in all), `reasons`, `same` and `nearly_same` (collapsed into
+    another row), `personal_data` (replaced, by kind). Every candidate is counted once: kept or rejected.
+    """
+    manifest = read_manifest(previous)
+    if not manifest:
+        raise BrokenRows(f"Cannot clean {previous}: extract has not finished there (run the stage before it)")
+    facts = manifest["facts"]
+    inputs = {"rows": facts["sha256"], "people": facts["people_sha256"], "code": sources_sha256(shared_schemas, describe, duplicates, judging, personal_data, sys.modules[__name__])}
+    return run_stage(folder, inputs, lambda folder: _clean(previous, folder, facts["rows"], progress))
+
+
+def _clean(previous: Path, folder: Path, total: int, progress: Progress) -> dict[str, Any]:
+    people: dict[str, list[str]] = dict(json.loads(line) for line in (previous / PEOPLE).read_text(encoding="utf-8").split("\n") if line)
+    database = sqlite3.connect(folder / "kept.sqlite")
+    database.execute("pragma journal_mode = off")
+    database.execute("pragma synchronous = off")
+    database.execute("pragma cache_size = -131072")
+    database.execute("create table kept (id text primary key, trust text, row text) without rowid")
+    database.execute("create table placed (id text primary key, trust text, same integer, cluster integer) without rowid")
+    database.execute("create table sources (id text, source_table text, source_id text, body text, primary key (id, source_table, source_id)) without rowid")
+    try:
+        counts = _judge_all(database, previous / ROWS, folder / REJECTED, people, total, progress)
+        progress("duplicates", 0, total)
+        _group(database, folder)
+        (distinct,) = database.execute("select count(*) from kept").fetchone()
+        written = write_rows(folder / ROWS, _rows(database))
+        counts |= {"same": counts.pop("kept") - distinct, "nearly_same": distinct - written["rows"]}
+        return {**written, **counts}
+    finally:
+        database.close()
+        (folder / "kept.sqlite").unlink()
+
+
+def _judge_all(database: sqlite3.Connection, path: Path, rejected: Path, people: Mapping[str, Sequence[str]], total: int, progress: Progress) -> dict[str, Any]:
+    names = lru_cache(maxsize=256)(lambda org: Names(people.get(org or "", ())))
+    reasons, replaced, number, kept = Counter[str](), Counter[str](), 0, 0
+    with written_whole(rejected) as file:
+        for number, candidate in enumerate(_candidates(path), 1):
+            placeholders = Placeholders(names(candidate.org_id))
+            try:
+                row = cleaned(candidate, placeholders)
+            except Rejected as why:
+                reasons[why.reason] += 1
+                file.write(json.dumps({"reason": why.reason, "detail": why.detail, "candidate": candidate.model_dump(mode="json")}) + "\n")
+            else:
+                kept += 1
+                replaced.update(placeholders.counts)
+                _keep(database, row)
+            if number % COMMIT_EVERY == 0:
+                database.commit()
+                progress("clean", number, total)
+    database.commit()
+    progress("clean", number, total)
+    return {"candidates": number, "rejected": sum(reasons.values()), "kept": kept, "reasons": dict(sorted(reasons.items())), "personal_data": dict(sorted(replaced.items()))}
+
+
+def cleaned(candidate: Candidate, placeholders: Placeholders) -> Row:
+    """The row that a candidate is worth, without personal data. Raises Rejected."""
+    kept = without_personal_data(candidate.feature, judge(candidate), placeholders)
+    return make_row(
+        candidate.feature,
+        kept.origin,
+        kept.prompt_input,
+        kept.output,
+        sources=sorted(candidate.sources, key=lambda source: (source.table, source.id)),
+        prompt_version=kept.prompt_version,
+        quality=kept.quality,
+        copies=copies(candidate.sources),
+    )
+
+
+def without_personal_data(name: str, kept: Kept, placeholders: Placeholders) -> Kept:
+    """The same answer with placeholders. Raises Rejected when it no longer fits its shape, or says nothing any more."""
+    prompt_input, output = (_replaced(shape.model_dump(), placeholders) for shape in (kept.prompt_input, kept.output))
+    if not placeholders.given:
+        return kept
+    feature = FEATURES[name]
+    try:
+        clean = Kept(kept.origin, kept.prompt_version, feature.prompt_input.model_validate(prompt_input), feature.output.model_validate(output), kept.quality)
+        check_wording(name, clean.prompt_input, clean.output)
+    except (ValidationError, Rejected) as error:
+        fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.detail
+        raise Rejected("personal_data", f"once {dict(placeholders.counts)} are replaced: {fault}") from None
+    return clean
+
+
+def _replaced(value: Any, placeholders: Placeholders, *, words: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(item, placeholders, words=key in TEXTS) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, placeholders, words=words) for item in value]
+    return placeholders.replace(value) if words and isinstance(value, str) else value
+
+
+def _candidates(path: Path) -> Iterator[Candidate]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield Candidate.model_validate_json(line)
+            except ValidationError as error:
+                raise BrokenRows(f"Cannot read line {number} of {path}: {error.errors()[0]['msg']} (run extract again)") from None
+
+
+def _keep(database: sqlite3.Connection, row: Row) -> None:
+    """Keep a row; of rows with the same content the most trusted and oldest stays, and all sources."""
+    trust = f"{TRUST[row.origin]} {row.sources[0].created_at} {row.sources[0].id}"
+    database.execute(
+        "insert into kept (id, trust, row) values (?, ?, ?) on conflict (id) do update set trust = excluded.trust, row = excluded.row where excluded.trust < trust",
+        (row.id, trust, compact_json(row)),
+    )
+    database.executemany("insert or ignore into sources values (?, ?, ?, ?)", ((row.id, source.table, source.id, compact_json(source)) for source in row.sources))
+
+
+def _group(database: sqlite3.Connection, folder: Path) -> None:
+    """Give each distinct row its group of nearly the same rows and its cluster, as positions in the order of ids."""
+    groups = find_near((likeness(Row.model_validate_json(text)) for (text,) in database.execute("select row from kept order by id")), folder)
+    rows = database.execute("select id, trust from kept order by id")
+    placed = ((*row, int(same), int(cluster)) for row, same, cluster in zip(rows, groups.same, groups.cluster, strict=True))
+    database.executemany("insert into placed (id, trust, same, cluster) values (?, ?, ?, ?)", placed)
+    database.execute("create index placed_same on placed (same, trust, id, cluster)")
+    database.commit()
+
+
+def likeness(row: Row) -> tuple[str, str]:
+    """By what two rows are compared: what must be equal, and the words that may differ a little."""
+    told = row.prompt_input
+    if row.feature == "plan":
+        steps = row.output.model_dump()["suggested_plan"]
+        return " ".join(f"{step['phase']}{step['duration']}" for step in steps), "\n".join([told.title, told.model_dump()["description"], *FEATURES["plan"].prose(row.output)])
+    given = told.model_dump()
+    return f"{given['level']} {given['milestone']} {given['pace']} {row.output.model_dump()['risk_level']}", "\n".join([told.title, *FEATURES["risk"].prose(row.output)])
+
+
+def _rows(database: sqlite3.Connection) -> Iterator[Row]:
+    """The most trusted row of each group, with everybody's sources and its cluster's name, in the order of ids."""
+    database.execute("create table chosen as select same, cluster, (select id from placed as one where one.same = placed.same order by trust, id limit 1) as id from placed group by same")
+    database.execute("create table named as select cluster, min(id) as name from chosen group by cluster")
+    database.execute("create index named_cluster on named (cluster)")
+    chosen = database.execute("select kept.row, chosen.same, named.name from chosen join kept on kept.id = chosen.id join named on named.cluster = chosen.cluster order by kept.id")
+    for text, same, cluster in chosen:
+        row = Row.model_validate_json(text)
+        bodies = database.execute("select distinct s.body from placed join sources as s on s.id = placed.id where placed.same = ? order by s.source_table, s.source_id", (same,))
+        sources = [Source.model_validate_json(body) for (body,) in bodies]
+        yield row.model_copy(update={"sources": sources, "copies": copies(sources), "cluster": cluster})
+
+
+def copies(sources: Sequence[Source]) -> int:
+    """How often an answer was found: an answer's ledger row and the snapshot of it are one."""
+    return max(Counter(source.table for source in sources).values())

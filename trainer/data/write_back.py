@@ -1,0 +1,86 @@
+"""Owns writing a dataset into the project, and taking the frozen gold set out of it.
+
+Knows nothing of tables: the database's own functions write each batch whole or not at all. Everything may be repeated:
+a run that was killed writes the same again and adds nothing twice.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from shared_schemas.feature import compact_json
+from trainer.data.format import TOO_LONG
+from trainer.data.leakage import Line
+from trainer.data.row import Row, write_rows
+from trainer.data.split import SPLITS
+from trainer.errors import BrokenRows
+from trainer.stage import read_manifest, write_json
+from trainer.supabase_client import Project
+
+BATCH = 200
+"""Examples of one call, some 300 kB."""
+
+
+@dataclass(frozen=True)
+class WriteBackOptions:
+    feature: str
+    project: Project
+    progress: Callable[[str], None] = lambda _: None
+
+
+def run(previous: Path, folder: Path, options: WriteBackOptions) -> dict[str, Any]:
+    """Write the dataset that `previous` (the format stage) describes, with the rows of the split stage beside it.
+
+    Facts: dataset_id, splits, gold (examples frozen), status. Raises ProjectUnreachable with what the database says: another
+    gold set is frozen, or a row is of a person who asked to be forgotten since.
+    """
+    formatted = read_manifest(previous).get("facts")
+    split = previous.parent / "split"
+    if formatted is None:
+        raise BrokenRows(f"Cannot write back {previous}: it has no manifest (run the format stage)")
+    project, name = options.project, formatted["dataset_id"]
+    gold = [_line(row) for row in _rows(split / "gold.jsonl")]
+    frozen = project.call("slm_freeze_gold", p_feature=options.feature, p_rows=gold)
+    counts = {split: facts["rows"] for split, facts in formatted["splits"].items()}
+    manifest = {"split": read_manifest(split).get("facts", {}), "format": {key: value for key, value in formatted.items() if key != "sha256"}}
+    status = project.call("slm_begin_dataset", p_id=name, p_feature=options.feature, p_splits=counts, p_manifest=manifest)
+    if status != "complete":
+        lines, written = _examples(split, previous), 0
+        while batch := list(islice(lines, BATCH)):
+            project.call("slm_write_dataset", p_id=name, p_rows=batch)
+            written += len(batch)
+            options.progress(f"write back: {written} of {sum(counts.values())} examples")
+        project.call("slm_finish_dataset", p_id=name)
+    facts = {"dataset_id": name, "splits": counts, "gold": frozen, "was": status}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "manifest.json", {"key": name, "inputs": {"dataset_id": name}, "facts": facts})
+    return facts
+
+
+def fetch_gold(project: Project, feature: str, gold: Path) -> int:
+    """Make the local gold file what the project has frozen, if it has: on a new machine, or after an erasure. Returns how many."""
+    frozen = [line["row"] for line in project.call("slm_gold_rows", p_feature=feature)]
+    if frozen:
+        gold.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(gold, (Row.model_validate_json(json.dumps(row)) for row in frozen))
+    return len(frozen)
+
+
+def _examples(split: Path, formatted: Path) -> Iterator[dict[str, Any]]:
+    too_long = {json.loads(line)["id"] for line in (formatted / TOO_LONG).read_text(encoding="utf-8").split("\n") if line}
+    for name in SPLITS:
+        yield from (_line(row, name) for row in _rows(split / f"{name}.jsonl") if row["id"] not in too_long)
+
+
+def _line(row: Line, split: str | None = None) -> dict[str, Any]:
+    line = {key: value for key, value in row.items() if key != "cluster"}
+    return {**line, "split": split} if split else line
+
+
+def _rows(path: Path) -> Iterator[Line]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield json.loads(compact_json(Row.model_validate_json(line)))
