@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     upkeep.add_argument("--json", action="store_true", help="print JSON instead of lines")
     upkeep.set_defaults(run=_upkeep)
 
-    erase = commands.add_parser("erase", help="forget a user: remove their ledger rows")
+    erase = commands.add_parser("erase", help="forget a user: remove their ledger rows and what came from them alone")
     erase.add_argument("user", type=uuid.UUID, help="the user's id (auth.users.id)")
     erase.add_argument("--json", action="store_true", help="print JSON instead of a line")
     erase.set_defaults(run=_erase)
@@ -197,7 +197,8 @@ def _upkeep(options: argparse.Namespace) -> None:
 def _erase(options: argparse.Namespace) -> None:
     with open_project() as project:
         found = project.call("slm_erase_user", p_user_id=str(options.user))
-    print(json.dumps(found) if options.json else f"removed {found['requests']} ledger rows; datasets that used them: {len(found['datasets'])}, models: {len(found['models'])}")
+    used = ", ".join(found["datasets"]) or "none"
+    print(json.dumps(found) if options.json else f"removed {found['requests']} ledger rows and {found['examples']} examples; datasets that used them: {used}")
 
 
 def _rollout_lines(rows: Sequence[Mapping[str, Any]]) -> str:

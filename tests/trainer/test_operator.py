@@ -82,8 +82,8 @@ def test_upkeep_and_erasure_say_what_they_did(project: Project, environment: dic
     row = {"id": "00000000-0000-4000-8000-000000000009", "user_id": user, "feature": "risk", "prompt_input": {}, "prompt_version": "p"}
     project.call("slm_open", p_request=row)
     assert run(capsys, "upkeep")[1].startswith("ledger: 0 rows swept as lost, 0 expired rows removed\nplan: ")
-    assert run(capsys, "erase", user)[1] == "removed 1 ledger rows; datasets that used them: 0, models: 0\n"
-    assert run(capsys, "erase", user)[1] == "removed 0 ledger rows; datasets that used them: 0, models: 0\n"
+    assert run(capsys, "erase", user)[1] == "removed 1 ledger rows and 0 examples; datasets that used them: none\n"
+    assert run(capsys, "erase", user)[1] == "removed 0 ledger rows and 0 examples; datasets that used them: none\n"
 
 
 def test_warnings_stand_first(project: Project, environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
