@@ -392,3 +392,30 @@ def test_every_row_lies_in_a_cell_of_the_grid(tmp_path: Path) -> None:
         for example in examples:
             values = cell_of(example.prompt_input, example.output).split("|")
             assert all(value in axis for value, axis in zip(values, AXES[feature].values(), strict=True)), compact_json(example)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from trainer.data import synthesise
+real, count = synthesise.cell_of, 0
+def counted(prompt_input, output):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(prompt_input, output)
+synthesise.cell_of = counted
+synthesise.run(Path(sys.argv[1]), Path(sys.argv[2]), synthesise.SynthesiseOptions(feature="risk", count=30))
+"""
+
+
+@pytest.mark.parametrize("at", [5, 200, 420])
+def test_templates_killed_anywhere_end_with_the_same_rows(tmp_path: Path, at: int) -> None:
+    """While the history is looked at, while candidates are drawn, while rows are written."""
+    history(tmp_path / "clean", "risk", 20)
+    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "clean"), str(tmp_path / "synthesise"), str(at)], check=False, env={**os.environ, "PYTHONPATH": "."})
+    assert child.returncode == -9
+    assert not (tmp_path / "synthesise" / "manifest.json").exists()
+    options = SynthesiseOptions(feature="risk", count=30)
+    assert run(tmp_path, options)[0] == synthesise.run(tmp_path / "clean", tmp_path / "whole", options)

@@ -31,7 +31,7 @@ from trainer.format import conversation
 from trainer.stage import digest, read_manifest, run_stage, sources_sha256
 
 TOO_LONG = "too_long.jsonl"
-BIN = 64
+BIN = 16
 """Tokens a bar of the length histogram."""
 BATCH = 1000
 """Rows of a Parquet row group: what is in memory at a time."""

@@ -5,7 +5,8 @@ only what is held out is kept in memory.
 
 Inputs are compared by their weighted Jaccard index: a piece of a word weighs the more, the fewer held-out inputs have it.
 Near ones are found exactly, not by hashing: with an index of at least t, two inputs share one of the rarest pieces that
-make up 1 - t of their weight (prefix filter: Chaudhuri, Ganti, Kaushik 2006), so only those that do are compared.
+make up 1 - t of the weight of either (prefix filter: Chaudhuri, Ganti, Kaushik 2006), so only those that do are looked at,
+and only those compared in full that could still get there (as in PPJoin: Xiao et al. 2008).
 """
 
 import hashlib
@@ -26,12 +27,14 @@ KINDS: Mapping[Kind, str] = {
     "cluster": "near duplicates, as cleaning found them",
     "same_input": "inputs of the same words and figures",
     "near_input": "nearly the same input: other word order, endings, typos, fillers",
-    "template": "answers that differ only in figures and in words of their input",
+    "template": "plans that differ only in figures and in words of their input",
 }
 
 NEAR: Mapping[str, float] = {"risk": 0.7, "plan": 0.6}
 """Index from which on two inputs are near. A risk input's figures count, so two moments of unlike tasks are not."""
 
+HAS_TEMPLATES = {"plan"}
+"""A risk answer is five short sentences about figures: two of the same wording are counted (`shared_templates`), but they are no leak."""
 ROUNDING = 1e-9
 _WORD = re.compile(r"\w+")
 _DIGITS = re.compile(r"\d+")
@@ -141,14 +144,14 @@ class HeldOut:
         self._totals = [self._weight(found) for found in self._members]
         self._by_member: dict[str, list[int]] = defaultdict(list)
         for i, found in enumerate(self._members):
-            for member in self._rarest(found):
+            for member in found:
                 self._by_member[member].append(i)
         self._kin: dict[tuple[Kind, str], int] = {}
         self._skeletons: dict[int, int] = {}
         for i, row in enumerate(lines):
             for key in kinship(row):
                 self._kin.setdefault(key, i)
-            if row["origin"] != "template":
+            if _may_copy(row):
                 self._skeletons.setdefault(skeleton(row), i)
 
     def leak(self, row: Line) -> Leak | None:
@@ -159,34 +162,43 @@ class HeldOut:
         near = self._nearest(members(row))
         if near is not None:
             return self._found("same_input" if near[0] > 1 - ROUNDING else "near_input", near[1])
-        if row["origin"] != "template" and self._skeletons:
+        if self._skeletons and _may_copy(row):
             which = self._skeletons.get(skeleton(row))
             return None if which is None else self._found("template", which)
         return None
+
+    def likeness(self, row: Line, which: int) -> float:
+        """The index of a row and the held-out one at a place: 0 for nothing in common, 1 for the same words."""
+        found, held = members(row), self._members[which]
+        return self._weight(found & held) / self._weight(found | held)
 
     def _found(self, kind: Kind, which: int) -> Leak:
         return Leak(kind, *self._rows[which])
 
     def _nearest(self, found: frozenset[str]) -> tuple[float, int] | None:
-        candidates = {i for member in self._rarest(found) for i in self._by_member.get(member, ())}
+        """The likest held-out input that is near: its index and its place, the first of equals."""
         mine, best = self._weight(found), (0.0, 0)
-        for i in sorted(candidates):
-            theirs = self._totals[i]
-            if min(mine, theirs) >= self._near * max(mine, theirs):
+        rarest, rest = self._rarest(found, mine)
+        shared: dict[int, float] = defaultdict(float)
+        for member in rarest:
+            for i in self._by_member.get(member, ()):
+                shared[i] += self._weights[member]
+        for i, weight in shared.items():
+            both = mine + self._totals[i]
+            if weight + rest >= both * self._near / (1 + self._near) - ROUNDING:
                 common = self._weight(found & self._members[i])
-                best = max(best, (common / (mine + theirs - common), -i))
+                best = max(best, (common / (both - common), -i))
         return (best[0], -best[1]) if best[0] >= self._near - ROUNDING else None
 
-    def _rarest(self, found: frozenset[str]) -> list[str]:
-        """The members that the prefix filter needs; one that is not held out at all is the rarest."""
+    def _rarest(self, found: frozenset[str], whole: float) -> tuple[list[str], float]:
+        """The members that the prefix filter needs, and the weight of the rest; one that is not held out at all is the rarest."""
         ordered = sorted(found, key=lambda member: (-self._weights.get(member, self._unseen), member))
-        left = self._weight(found)
-        enough = self._near * left
+        left = whole
         for i, member in enumerate(ordered):
             left -= self._weights.get(member, self._unseen)
-            if left < enough:
-                return ordered[: i + 1]
-        return ordered
+            if left < self._near * whole:
+                return ordered[: i + 1], left
+        return ordered, 0.0
 
     def _weight(self, found: frozenset[str]) -> float:
         weights, unseen = self._weights, self._unseen
@@ -212,6 +224,11 @@ def shared_templates(train: Iterable[Line], held: Mapping[str, Sequence[Line]]) 
         for split, templates in waiting.items():
             shared[split] += templates.pop(found, 0)
     return shared
+
+
+def _may_copy(row: Line) -> bool:
+    """Whether an answer of another row's template is a leak: the template teacher has nothing else, which is counted instead."""
+    return row["feature"] in HAS_TEMPLATES and row["origin"] != "template"
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -27,9 +27,9 @@ WORK = REPOSITORY / ".stack" / "data"
 SPLITS = ("train", "validation", "test", "gold")
 STAGES = ("extract", "clean", "synthesise", "split", "format")
 EXAMPLES = 6
-BIN = 64
+BIN = 16
 """Tokens a bar, as the format stage counts them."""
-BALANCE = {"risk": ("Risk levels", ("low", "medium", "high")), "plan": ("Steps", tuple(str(steps) for steps in range(1, 9)))}
+BALANCE = {"risk": ("Risk levels", ("low", "medium", "high")), "plan": ("Numbers of steps", AXES["plan"]["steps"])}
 GRID = {"risk": (("level", "progress"), "milestone"), "plan": (("domain",), "skill")}
 """Which axes the grid's lines and columns show; the others have tables of their own."""
 
@@ -80,18 +80,22 @@ def collect(work: Path, name: str) -> dict[str, Any]:
 
 
 def _counts(folders: Mapping[str, Path], facts: Mapping[str, Any], name: str) -> tuple[Counter[str], dict[str, dict[str, int]], Counter[str]]:
-    """Origins, what each split holds of each level or number of steps, and grid cells; before there are splits, of all rows."""
+    """Origins, what each split holds of each level or span of steps, and grid cells; before there are splits, of all rows."""
     origins, cells, balance = Counter[str](), Counter[str](), dict[str, dict[str, int]]()
     paths = {split: folders["split"] / f"{split}.jsonl" for split in SPLITS} if facts["split"] else {"not split": _rows_so_far(folders, facts)}
     for split, path in paths.items():
         counts = Counter[str]()
         for row in _lines(path):
             origins[row["origin"]] += 1
-            counts[row["output"]["risk_level"] if name == "risk" else str(len(row["output"]["suggested_plan"]))] += 1
+            counts[row["output"]["risk_level"] if name == "risk" else _steps(row["output"]["suggested_plan"])] += 1
             if row["cell"]:
                 cells[row["cell"]] += 1
         balance[split] = dict(counts)
     return origins, balance, cells
+
+
+def _steps(plan: Sequence[Any]) -> str:
+    return next(span for span in AXES["plan"]["steps"] if len(plan) <= int(span.split("-")[1]))
 
 
 def _rows_so_far(folders: Mapping[str, Path], facts: Mapping[str, Any]) -> Path:

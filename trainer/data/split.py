@@ -44,7 +44,7 @@ class SplitOptions:
     seed: int = 20261122
     validation: float = 0.05
     test: float = 0.1
-    gold: float = 0.05
+    gold: float = 0.1
     most: tuple[int, int, int] = (1000, 2000, 200)
     """Of validation, test and gold."""
     progress: Callable[[str], None] = lambda _: None
@@ -200,9 +200,10 @@ def _plan(rows: Path, frozen: Sequence[Line], options: SplitOptions) -> Plan:
         times.append(max((_microseconds(source["created_at"]) for source in row["sources"]), default=0) if row["seed_id"] is None else 0)
         hashes.append(_number(str(options.seed), row["id"]))
         gold_rows.append(is_gold or _number("child", row["id"]) in gold_keys)
+    aside = _near(_grouped(len(times), [keys[kind] for kind in GROUPINGS[-1]]), gold_rows)
     plan = None
     for grouping in GROUPINGS:
-        plan = _assigned(_grouped(len(times), [keys[kind] for kind in grouping]), times, hashes, gold_rows, grouping, options, has_gold=bool(frozen))
+        plan = _assigned(_grouped(len(times), [keys[kind] for kind in grouping]), times, hashes, aside, grouping, options, has_gold=bool(frozen))
         counts = Counter(plan.split)
         wanted = {1 + place: options.wanted(split, len(times)) for place, split in enumerate(HELD_OUT) if not (frozen and split == "gold")}
         if all(2 * counts[place] >= count for place, count in wanted.items()):
@@ -220,22 +221,29 @@ def _grouped(rows: int, keys: Iterable[tuple["array[int]", "array[int]"]]) -> Gr
     return groups
 
 
-def _assigned(groups: Groups, times: "array[int]", hashes: "array[int]", gold_rows: bytearray, grouping: tuple[str, ...], options: SplitOptions, *, has_gold: bool) -> Plan:
+def _near(groups: Groups, gold_rows: bytearray) -> bytearray:
+    """Which rows share a task, a cluster or a seed with the frozen gold set. Not an organisation: gold would keep all of it from training for good."""
+    roots = {groups.of(i) for i in range(len(gold_rows)) if gold_rows[i]}
+    return bytearray(groups.of(i) in roots for i in range(len(gold_rows)))
+
+
+def _assigned(groups: Groups, times: "array[int]", hashes: "array[int]", aside: bytearray, grouping: tuple[str, ...], options: SplitOptions, *, has_gold: bool) -> Plan:
     """Whole groups to the held-out splits, the newest first; those without a time, by chance from the seed, in the same share.
 
     Gold is history where there is any: models are judged by what people really asked.
     """
     rows = len(times)
-    size, newest, chance, near_gold = array("I", bytes(4 * rows)), array("q", times), array("Q", hashes), bytearray(rows)
+    size, newest, chance = array("I", bytes(4 * rows)), array("q", times), array("Q", hashes)
     for i in range(rows):
+        if aside[i]:
+            continue
         root = groups.of(i)
         size[root] += 1
         newest[root] = max(newest[root], times[i])
         chance[root] = min(chance[root], hashes[i])
-        near_gold[root] |= gold_rows[i]
     roots = [i for i in range(rows) if size[i]]
     place = bytearray(rows)
-    pools = [[root for root in roots if bool(newest[root]) is timed and not near_gold[root]] for timed in (True, False)]
+    pools = [[root for root in roots if bool(newest[root]) is timed] for timed in (True, False)]
     sizes = [sum(size[root] for root in pool) for pool in pools]
     for pool, share in zip(pools, sizes, strict=True):
         left = {1 + which: round(options.wanted(split, sum(sizes)) * share / sum(sizes)) for which, split in enumerate(HELD_OUT) if share}
@@ -251,7 +259,7 @@ def _assigned(groups: Groups, times: "array[int]", hashes: "array[int]", gold_ro
                 left[target] -= size[root]
             elif not any(left.values()):
                 break
-    split = bytearray(ASIDE if near_gold[groups.of(i)] else place[groups.of(i)] for i in range(rows))
+    split = bytearray(ASIDE if aside[i] else place[groups.of(i)] for i in range(rows))
     return Plan(
         split,
         grouping,
