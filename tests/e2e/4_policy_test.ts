@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { done, service } from "./project.ts";
-import { ask, edge, MODEL_KEY, pointCloudAt, type Seen, type User, user } from "./second_edge.ts";
+import { ask, edge, MODEL_KEY, pointCloudAt, type User, user } from "./second_edge.ts";
 import { CLOUD_FAULTS, type Fault, SLM_FAULTS, standIns, title } from "./stand_ins.ts";
 
 const SLOW_MS = 2_500;
