@@ -107,6 +107,7 @@ class Engine:
                 raise Overloaded(0, retry_after_s=1)
             if self.is_full and not is_again:
                 raise Overloaded(len(self._waiting), retry_after_s=max(1, round(self._recent_s * (len(self._waiting) + len(self._live)) / self.parallel)))
+            job.future.set_running_or_notify_cancel()  # from here on only the engine ends it: a cancelled caller is told by `gone`
             (self._waiting.appendleft if is_again else self._waiting.append)(job)
             self._news.notify()
         return job
@@ -149,15 +150,13 @@ class Engine:
 
     def _admit(self) -> None:
         while self._waiting and len(self._live) < self.parallel:
-            job = self._waiting[0]
-            if not self._make_room(len(job.prompt) + job.max_tokens):
-                return  # first come, first served: a long job is not overtaken for ever
-            with self._news:
+            with self._news:  # a second attempt may come to the front at any moment
+                job = self._waiting[0]
+                if not self._make_room(len(job.prompt) + job.max_tokens):
+                    return  # first come, first served: a long job is not overtaken for ever
                 self._waiting.popleft()
-            source, shared = self._best_beginning(job.prompt)
-            if not self._free:
-                self._evict(keep=source)
             seat = self._free.pop()
+            source, shared = self._best_beginning(job.prompt)
             if shared:
                 self.llama.share(source, seat, shared)
             try:
@@ -167,12 +166,12 @@ class Engine:
                 self._fail(job, error)
 
     def _make_room(self, cells: int) -> bool:
-        """Whether so many cells are free, after forgetting old prompts if need be. Shared cells count twice: never too few."""
-        while cells > self.llama.n_cells - self._used():
+        """Whether a seat and so many cells are free, after forgetting old prompts if need be. Shared cells count twice: never too few."""
+        while not self._free or cells > self.llama.n_cells - self._used():
             if not self._kept:
                 return False
-            self._evict()
-        return bool(self._free or self._kept)
+            self._release(self._kept.popitem(last=False)[0])
+        return True
 
     def _used(self) -> int:
         return sum(live.cells for live in self._live) + sum(len(tokens) for tokens in (*self._kept.values(), *self._pinned.values()))
@@ -194,20 +193,13 @@ class Engine:
         for live in self._live:
             yield live.seat, live.job.prompt[: live.position]
 
-    def _evict(self, keep: int = -1) -> None:
-        seat = next((seat for seat in self._kept if seat != keep), None)
-        if seat is None:
-            seat = next(iter(self._kept))
-        del self._kept[seat]
-        self._release(seat)
-
     def _release(self, seat: int) -> None:
         self.llama.forget(seat)
         self._free.append(seat)
 
     def _step(self) -> None:
         self._batch.clear()
-        feeds = [(sequence, feed) for sequence, feed in self._plan()]
+        feeds = list(self._plan())
         for sequence, feed in feeds:
             self._batch.add(sequence.seat, sequence.position, feed.tokens, feed.rows)
         began = time.perf_counter()
@@ -275,16 +267,14 @@ class Engine:
         done = sequence.result()
         self._recent_s = 0.8 * self._recent_s + 0.2 * (done.prefill_ms + done.decode_ms) / 1000
         self._count(done)
-        if not sequence.job.future.cancelled():
-            sequence.job.future.set_result(done)
+        sequence.job.future.set_result(done)
 
     def _fail(self, job: Job, error: InferenceError) -> None:
         if isinstance(error, Cancelled):
             self.counts.cancelled += 1
         else:
             self.counts.failures += 1
-        if not job.future.cancelled():
-            job.future.set_exception(error)
+        job.future.set_exception(error)
 
     def _count(self, done: Completion) -> None:
         self.counts.answers += 1
