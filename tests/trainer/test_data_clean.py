@@ -5,6 +5,7 @@ import json
 import random
 import unicodedata
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,33 @@ def _risk_pair() -> tuple[Any, Any]:
 def test_levels_follow_every_threshold_of_the_metrics(budget: float | None, delay: float, level: str) -> None:
     """The verified outcomes of contract.md 3.2."""
     assert base_level(delay, budget) == level
+
+
+def _figures_of(allocated: float | None, elapsed: float, total: float, delay: float, *, done: int = 0, level: str = "high") -> Candidate:
+    """A snapshot from before the ledger with these figures, of five steps."""
+    began = LEDGER_SINCE - timedelta(days=90)
+    said = {"risk_level": level, "reasons": ["The whole time is used up."], "recommended_actions": ["Do the next small step now."]}
+    at = (began + timedelta(hours=elapsed)).isoformat()
+    task = {"id": "t", "org_id": None, "created_at": began.isoformat(), "started_at": None, "title": "Write the export", "allocated_hours": allocated}
+    figures = {"elapsed_hours": elapsed, "predicted_total_hours": total, "predicted_delay_hours": delay, "progress_ratio": done / 5, "steps_completed": done, "total_steps": 5}
+    snapshot = {"task_id": "t", "org_id": None, "computed_at": at, "model_used": "gpt-4o-mini", **figures, **said, "raw_llm_response": said}
+    return _candidate("snapshot", "risk", {"snapshot": snapshot, "task": task, "request": None})
+
+
+def test_figures_that_two_versions_of_the_metrics_could_have_made_are_told_apart_by_the_tasks_hours() -> None:
+    """16 hours of 10 are gone: version 4 says 26 in all, 6 late. So does version 3 of a task of 20 hours, whatever is gone."""
+    kept = judge(_figures_of(10, elapsed=16, total=26, delay=6))
+    assert (kept.prompt_input.budget_minutes, kept.prompt_input.delay_minutes) == (600, 360)
+    for allocated in (20, None):
+        with pytest.raises(Rejected) as why:
+            judge(_figures_of(allocated, elapsed=16, total=26, delay=6))
+        assert why.value.reason == "wrong_by_construction"
+
+
+@pytest.mark.parametrize(("said", "told"), [("low", "low"), ("high", "high"), ("medium", "low")])
+def test_a_level_that_rounding_may_have_moved_is_the_answers(said: str, told: str) -> None:
+    """2 hours, 0.4 late: exactly the fifth that is high, if it was not 0.396."""
+    assert judge(_figures_of(2, elapsed=0.48, total=2.4, delay=0.4, done=1, level=said)).prompt_input.level == told
 
 
 def _candidate(kind: Any, feature: str, found: dict[str, Any], *, since_ledger: bool = False) -> Candidate:

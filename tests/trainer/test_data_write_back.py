@@ -154,7 +154,7 @@ def test_a_forgotten_person_leaves_the_datasets_and_does_not_come_back(tmp_path:
     empty._client.table("slm_datasets").delete().eq("id", facts["dataset_id"]).execute()
     with pytest.raises(ProjectUnreachable, match=r"^Cannot call slm_write_dataset: (error: )?rows of a person who asked to be forgotten are among them \(extract again\)"):
         write(work, empty)
-    write_back.fetch_gold(empty, "risk", work / "gold.jsonl")
+    write_back.refresh_gold(empty, "risk", work / "gold.jsonl", work / "write_back")
     assert theirs.isdisjoint(row.id for row in read_rows(work / "gold.jsonl"))
     clean = [row for row in rows(300) if row.sources[0].user_id != USER]
     assert write(dataset(tmp_path, clean), empty)["was"] == "writing"
@@ -164,13 +164,24 @@ def test_gold_is_frozen_in_the_project_and_comes_to_another_machine(tmp_path: Pa
     work = dataset(tmp_path / "a", rows(200))
     write(work, empty)
     (tmp_path / "b").mkdir()
-    assert write_back.fetch_gold(empty, "risk", tmp_path / "b" / "gold.jsonl") == len(list(read_rows(work / "gold.jsonl")))
+    assert write_back.refresh_gold(empty, "risk", tmp_path / "b" / "gold.jsonl", tmp_path / "b" / "write_back") == len(list(read_rows(work / "gold.jsonl")))
     assert (tmp_path / "b" / "gold.jsonl").read_bytes() == (work / "gold.jsonl").read_bytes()
-    assert write_back.fetch_gold(empty, "plan", tmp_path / "b" / "plan.jsonl") == 0
+    assert write_back.refresh_gold(empty, "plan", tmp_path / "b" / "plan.jsonl", tmp_path / "b" / "write_back") == 0
     other = dataset(tmp_path / "c", rows(200, seed=9))
     with pytest.raises(ProjectUnreachable, match=r"^Cannot call slm_freeze_gold: (error: )?another gold set is frozen already"):
         write(other, empty)
     assert count(empty, "slm_datasets") == 1
+
+
+def test_a_gold_set_that_was_erased_whole_leaves_this_machine_too(tmp_path: Path, empty: Project) -> None:
+    work = dataset(tmp_path, rows(200))
+    gold = work / "gold.jsonl"
+    assert write_back.refresh_gold(empty, "risk", gold, work / "write_back") == 0
+    assert gold.exists(), "it was never frozen in the project: nothing says that it must go"
+    write(work, empty)
+    empty._client.table("slm_gold").delete().eq("feature", "risk").execute()
+    assert write_back.refresh_gold(empty, "risk", gold, work / "write_back") == 0
+    assert not gold.exists()
 
 
 def test_without_a_format_stage_there_is_nothing_to_write(tmp_path: Path, empty: Project) -> None:

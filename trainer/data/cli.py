@@ -142,14 +142,13 @@ def _synthesise(feature: str, options: Options, report: Report) -> dict[str, Any
 
 
 def _split(feature: str, options: Options, report: Report) -> dict[str, Any]:
-    """The project's frozen gold set comes first: a working folder without one takes it from there."""
+    """The project's frozen gold set comes first, each time: somebody in it may have been erased since."""
     from trainer.data import split
-    from trainer.data.write_back import fetch_gold
+    from trainer.data.write_back import refresh_gold
 
     previous, folder = _folders(feature, options, "synthesise", "split")
-    if not (folder.parent / split.GOLD).exists():
-        with open_project() as project:
-            fetch_gold(project, feature, folder.parent / split.GOLD)
+    with open_project() as project:
+        refresh_gold(project, feature, folder.parent / split.GOLD, stage_folder(options.work_dir, feature, "write-back"))
     return split.run(previous, folder, split.SplitOptions(feature, options.seed, progress=_lines(report)))
 
 

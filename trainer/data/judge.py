@@ -73,6 +73,8 @@ LARGEST_TEXT = 64 * 1024
 """Bytes of the largest body that the edge reads."""
 CLOCKS_DIFFER = timedelta(minutes=2)
 REMARK = 140
+ROUNDED = 0.006
+"""Hours by which a delay, and the budget that is told from it, may be off: both were rounded to two places."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _snapshot(snapshot: Mapping[str, Any], task: Mapping[str, Any] | None, reque
         raise Rejected("unproven", f"saved {snapshot['computed_at']}, when the ledger was kept, without a ledger row")
     _check_origin(snapshot, said, task)
     budget = _check_figures(snapshot, task)
-    prompt_input = risk_input(task["title"], {**snapshot, "allocated_hours": budget, "risk_level": base_level(finite(snapshot["predicted_delay_hours"]) or 0, budget)})
+    prompt_input = risk_input(task["title"], {**snapshot, "allocated_hours": budget, "risk_level": _level_then(finite(snapshot["predicted_delay_hours"]) or 0, budget, said["risk_level"])})
     answer = {"risk_level": said["risk_level"], "reasons": [sentence(text) for text in said["reasons"]], "recommended_actions": [sentence(text) for text in said["recommended_actions"]]}
     return Kept("snapshot", "unknown", prompt_input, shaped(FEATURES["risk"].output, answer, "output"))
 
@@ -223,7 +225,7 @@ def _check_figures(snapshot: Mapping[str, Any], task: Mapping[str, Any]) -> floa
             raise Rejected("inconsistent", "a delay without a budget")
         return None
     if progress == 0:
-        return _budget_without_progress(elapsed, total, delay)
+        return _budget_without_progress(elapsed, total, delay, finite(task["allocated_hours"]))
     slack = 0.05 + total * (0.006 / progress + 0.006 / max(elapsed, 0.01))
     if abs(total - elapsed / progress) > slack:
         raise Rejected("inconsistent", f"{total:g} hours in all do not follow from {elapsed:g} hours and {progress:.0%}")
@@ -233,11 +235,16 @@ def _check_figures(snapshot: Mapping[str, Any], task: Mapping[str, Any]) -> floa
     return max(0.0, round(budget, 2))
 
 
-def _budget_without_progress(elapsed: float, total: float, delay: float) -> float:
-    if total and abs(total - ZERO_PROGRESS_FACTOR * (total - delay)) <= 0.02 + 0.001 * total:
-        raise Rejected("wrong_by_construction", f"no progress, so {total:g} hours were made of {total - delay:g}")
+def _budget_without_progress(elapsed: float, total: float, delay: float, allocated: float | None) -> float:
+    """Versions 1 to 3 made the total of the budget, version 4 of the time gone. At 1.6 budgets gone the figures of version 4
+    are also those of twice the budget by version 3: the task's own hours then say which it was.
+    """
     budget = total - elapsed if delay else total
-    if abs(max(0.0, elapsed - budget) - delay) > 0.05 or budget < -0.05 or (not delay and elapsed > budget + 0.05):
+    is_version_4 = budget > -0.05 and abs(max(0.0, elapsed - budget) - delay) <= 0.05 and (delay > 0 or elapsed <= budget + 0.05)
+    if total and abs(total - ZERO_PROGRESS_FACTOR * (total - delay)) <= 0.02 + 0.001 * total:
+        if not is_version_4 or allocated is None or abs(allocated - budget) > 0.05:
+            raise Rejected("wrong_by_construction", f"no progress, so {total:g} hours were made of {total - delay:g}")
+    if not is_version_4:
         raise Rejected("inconsistent", f"no budget explains {total:g} hours in all and {delay:g} late without progress")
     return max(0.0, round(budget, 2))
 
@@ -247,6 +254,12 @@ def base_level(delay: float, budget: float | None) -> Level:
     if delay > 2 or (budget is not None and delay > 0.2 * budget):
         return "high"
     return "medium" if delay > 0.5 else "low"
+
+
+def _level_then(delay: float, budget: float | None, said: Any) -> Level:
+    """The level of the metrics. So near a threshold that rounding to two places may have crossed it, the answer's own."""
+    levels = {base_level(delay + rounding, budget) for rounding in (-ROUNDED, ROUNDED)}
+    return said if said in levels else base_level(delay, budget)
 
 
 # --- plans ----------------------------------------------------------------------------------------------------------

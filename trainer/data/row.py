@@ -45,10 +45,10 @@ class Source(Closed):
 class Row(Closed):
     """One example on its way into a dataset.
 
-    `sources` are all database rows that collapsed into it, by table and id; a teacher's row has none and names the
-    row that it varies as `seed_id`. `copies` counts what collapsed. `cell` is its place in the coverage grid, `cluster`
-    the id of the first row of its near-duplicates. `quality` holds figures from 0 to 1 about the answer, such as the
-    share of a proposed plan that the manager kept.
+    `sources` are all database rows that collapsed into it, by table and id. A teacher's row that varies another has that
+    row's sources, so that an erasure reaches it too, and names it as `seed_id`. `copies` counts what collapsed. `cell` is
+    its place in the coverage grid, `cluster` the id of the first row of its near-duplicates. `quality` holds figures from 0
+    to 1 about the answer, such as the share of a proposed plan that the manager kept.
     """
 
     id: Sha256

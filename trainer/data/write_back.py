@@ -60,12 +60,17 @@ def run(previous: Path, folder: Path, options: WriteBackOptions) -> dict[str, An
     return facts
 
 
-def fetch_gold(project: Project, feature: str, gold: Path) -> int:
-    """Make the local gold file what the project has frozen, if it has: on a new machine, or after an erasure. Returns how many."""
+def refresh_gold(project: Project, feature: str, gold: Path, written: Path) -> int:
+    """Make the local gold file what the project has frozen, if it has: on a new machine, or after an erasure. Returns how many.
+
+    `written` is the folder that `run` left: once the gold set was frozen in the project, the local file goes with its last row.
+    """
     frozen = [line["row"] for line in project.call("slm_gold_rows", p_feature=feature)]
     if frozen:
         gold.parent.mkdir(parents=True, exist_ok=True)
         write_rows(gold, (Row.model_validate_json(json.dumps(row)) for row in frozen))
+    elif read_manifest(written).get("facts", {}).get("gold"):
+        gold.unlink(missing_ok=True)
     return len(frozen)
 
 
