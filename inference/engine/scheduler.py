@@ -20,9 +20,11 @@ from inference.errors import Cancelled, DeadlineExceeded, InferenceError, Overlo
 
 PREFILL_TOKENS = 96
 """Prompt tokens that a step may feed while others are waiting for their next token: what a long prompt costs them."""
-GUESSED_TOKENS = 32
+GUESSED_TOKENS = 64
 """Guessed tokens that a step may feed for all sequences together, and `MOST_GUESSED` for one."""
-MOST_GUESSED = 7
+MOST_GUESSED = 24
+STEP_COST = 2.0
+"""What a step costs beside its tokens, counted in tokens; all who are served in it share that."""
 SHORT = 48
 """A sequence with at most this many tokens to feed needs no piecewise feeding."""
 
@@ -237,7 +239,7 @@ class Engine:
         for live in short:
             if room < 1:
                 return
-            feed = live.feed(room, guesses)
+            feed = live.feed(room, guesses, STEP_COST / len(short))
             room -= len(feed.tokens)
             yield live, feed
         if not long:

@@ -61,11 +61,14 @@ class Sequence:
     def is_prefilling(self) -> bool:
         return self.position < len(self.job.prompt)
 
-    def feed(self, room: int, guesses: int) -> Feed:
-        """The next tokens, at most `room`; behind the last certain one up to `guesses` guessed ones."""
+    def feed(self, room: int, guesses: int, saved: float = 1.0) -> Feed:
+        """The next tokens, at most `room`; behind the last certain one up to `guesses` guessed ones, while they are likely to pay.
+
+        `saved` is what a step less saves, counted in tokens fed.
+        """
         if len(self.tail) > room:
             return Feed(self.tail[:room])
-        self._draft(min(guesses, room - len(self.tail)))
+        self._draft(min(guesses, room - len(self.tail)), saved)
         tokens, rows = list(self.tail), [len(self.tail) - 1]
         for segment in self._segments:
             tokens += segment
@@ -108,23 +111,26 @@ class Sequence:
             self._phrases.learn(self.job.grammar.name, self.done.tokens)
         return self.done
 
-    def _draft(self, most: int) -> None:
-        """Guess on, as far as anything is known and the grammar agrees; what the grammar then forces comes along."""
+    def _draft(self, most: int, saved: float) -> None:
+        """Guess on, as far as the grammar agrees and a step saved outweighs tokens fed in vain; what the grammar then forces comes along."""
         self._segments, self._guesses = [], []
         if most < 1 or self._matcher is None:
             return
         if self._words is None:
             self._words = PromptWords(self.job.prompt)
-        matcher, context, length = self._matcher.copy(), list(self._recent), 0
+        matcher, context, length, likely = self._matcher.copy(), list(self._recent), 0, 1.0
         while length < most:
             guess = self._phrases.guess(context, self._words)
-            if guess is None or not matcher.allows(guess):
+            if guess is None or not matcher.allows(guess[0]):
                 return
-            matcher.consume([guess])
-            segment = [guess, *matcher.force()]
+            matcher.consume([guess[0]])
+            segment = [guess[0], *matcher.force()]
             length += len(segment)
-            self._guesses.append(guess)
-            if matcher.is_complete or length > most:
+            likely *= guess[1]
+            if length > most or likely * saved < (1 - likely) * len(segment):
+                return
+            self._guesses.append(guess[0])
+            if matcher.is_complete:
                 return  # whether it is right shows in the logits before it: it need not be fed
             self._segments.append(segment)
             context = [*context, *segment][-LONGEST:]
