@@ -11,8 +11,9 @@ from pydantic_core import PydanticUndefined
 
 from inference.app import create_app
 from inference.errors import StartError
-from inference.model_store import find_model
-from inference.predict import Predictor
+from inference.loader import START, Loader
+from inference.models import Models
+from inference.models_command import add_models_command
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -30,19 +31,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference", description="Serve schema-true answers from a local model.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args()
+    add_models_command(parser.add_subparsers(dest="command", metavar="models"))
+    options = parser.parse_args()
+    if options.command:
+        return int(options.run(options))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_settings()
         check_free(settings.inference_host, settings.inference_port)
-        threads = settings.threads or os.cpu_count() or 1
-        predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit)
-        config = uvicorn.Config(create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+        loader = Loader(settings)
+        loader.check_budget()
+        models = Models(loader.load(START), loader, longest_s=settings.deadline_s)
+        config = uvicorn.Config(create_app(settings, models), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
         server = uvicorn.Server(config)
-        try:
-            server.run()
-        finally:
-            predictor.close()
+        server.run()
     except StartError as error:
         print(error, file=sys.stderr)
         return 1
