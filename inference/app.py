@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from inference.answers import Answers
 from inference.auth import is_allowed
 from inference.body_limit import BodyLimit
-from inference.errors import BadAnswer, Cancelled, CannotServe, DeadlineExceeded, InferenceError, ModelBusy, Overloaded, PromptTooLong, Rejected, Unavailable, UnknownModel
+from inference.errors import BadAnswer, Cancelled, CannotServe, DeadlineExceeded, InferenceError, ModelBusy, Overloaded, PromptTooLong, Rejected, RemoteRefused, Unavailable, UnknownModel
 from inference.model_routes import model_routes
 from inference.models import Models
 from inference.settings import Settings
@@ -36,6 +36,7 @@ _STATUS: tuple[tuple[type[InferenceError], int], ...] = (
     (PromptTooLong, 422),
     (Cancelled, 499),
     (BadAnswer, 502),
+    (RemoteRefused, 502),
     (UnknownModel, 404),
     (ModelBusy, 409),
     (CannotServe, 422),
@@ -151,7 +152,7 @@ def _failure(error: InferenceError) -> Response:
         return _error(403, error.code, [str(error)])
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded | Unavailable) else {}
-    log.warning("%s: %s", error.code, error if status != 502 else "answer refused")
+    log.warning("%s: %s", error.code, "answer refused" if isinstance(error, BadAnswer) else error)
     return _error(status, error.code, list(error.faults) if isinstance(error, Rejected) else [str(error)], headers)
 
 

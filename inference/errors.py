@@ -8,13 +8,13 @@ InferenceError             each has a `code`; `app.py` alone turns it into a sta
  ├─ DeadlineExceeded       the answer did not come in time
  ├─ Cancelled              the caller went away
  ├─ PromptTooLong          the prompt does not fit the context
+ ├─ RemoteRefused          another server would not answer: its fault or the operator's, not the caller's
  ├─ UnknownModel           no model and no folder has that name
  ├─ ModelBusy              the model is at work, or another one is being loaded
  ├─ CannotServe            a model was not put to work, and the others go on; the text says why
  └─ BadAnswer              the model answered, and the answer must not be used
      ├─ Truncated          it reached the token limit
      ├─ InvalidOutput      it does not match the schema
-     ├─ RemoteRefused      another server would not answer: its fault or the operator's, not the caller's
      └─ Rejected           it matches the schema but makes no sense; `faults` says why
 """
 
@@ -75,6 +75,12 @@ class PromptTooLong(InferenceError):
     code = "prompt_too_long"
 
 
+class RemoteRefused(InferenceError):
+    """Another server would not answer: its fault or the operator's, not the caller's."""
+
+    code = "remote_refused"
+
+
 class UnknownModel(InferenceError):
     """No model and no folder has that name."""
 
@@ -109,12 +115,6 @@ class InvalidOutput(BadAnswer):
     """The answer does not match the feature's schema."""
 
     code = "invalid_output"
-
-
-class RemoteRefused(BadAnswer):
-    """Another server would not answer: its fault or the operator's, not the caller's."""
-
-    code = "remote_refused"
 
 
 class Rejected(BadAnswer):

@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from inference.answers import Answers
-from inference.engine.llama import Weights
 from inference.errors import CannotServe, StartError, UnknownModel
 from inference.memory import MIB, context_bytes, free_bytes
 from inference.model_store import ModelFiles, find_model, model_in
@@ -29,8 +29,7 @@ class Loader:
     def __init__(self, settings: Settings, *, free: Callable[[], int] = free_bytes) -> None:
         self._settings = settings
         self._free = free
-        self._weights: dict[str, Weights] = {}
-        self._contexts: dict[Predictor, int] = {}
+        self._made: WeakKeyDictionary[Predictor, int] = WeakKeyDictionary()
 
     def load(self, name: str) -> Answers:
         """The model in the folder of that name under MODEL_FOLDER, or the settings' own. Raises StartError, UnknownModel and CannotServe."""
@@ -63,33 +62,26 @@ class Loader:
     def _load(self, files: ModelFiles) -> Predictor:
         settings = self._settings
         context = context_bytes(files.weights, files.runtime_adapter, n_cells=settings.context_tokens)
-        self._check_memory(files, context)
-        weights = self._shared(files)
+        beside = next((made for made in self._live() if made.weights_sha256 == files.weights_sha256 and made.llama.weights.hold()), None)
         try:
+            self._check_memory(files, context + (0 if beside else files.weights.stat().st_size))
             threads = settings.threads or os.cpu_count() or 1
-            predictor = Predictor(files, n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit, weights=weights)
+            predictor = Predictor(files, n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit, beside=beside)
         finally:
-            weights.let_go()
-        self._contexts[predictor] = context
+            if beside:
+                beside.llama.weights.let_go()
+        self._made[predictor] = context
         return predictor
 
-    def _check_memory(self, files: ModelFiles, context: int) -> None:
+    def _live(self) -> list[Predictor]:
+        return [predictor for predictor in list(self._made) if not predictor.llama.is_closed]
+
+    def _check_memory(self, files: ModelFiles, wanted: int) -> None:
         """Raises StartError when the machine or the budget has too little for one more model."""
-        self._contexts = {predictor: size for predictor, size in self._contexts.items() if not predictor.llama.is_closed}
-        self._weights = {sha256: weights for sha256, weights in self._weights.items() if weights.model}
-        wanted = context + (0 if str(files.weights_sha256) in self._weights else files.weights.stat().st_size)
-        free = self._free()
+        free, budget = self._free(), self._settings.memory_mb
         if wanted > free:
             raise StartError(f"Cannot load {files.version.name!r}: it wants about {wanted // MIB} MiB, the machine has {free // MIB} MiB free (lower CONTEXT_TOKENS, or unload a model)")
-        taken = sum(self._contexts.values()) + sum(weights.path.stat().st_size for weights in self._weights.values())
-        if self._settings.memory_mb is not None and taken + wanted > self._settings.memory_mb * MIB:
-            raise StartError(f"Cannot load {files.version.name!r}: it wants about {wanted // MIB} MiB, {taken // MIB} of MEMORY_MB={self._settings.memory_mb} are taken")
-
-    def _shared(self, files: ModelFiles) -> Weights:
-        """The weights of that file, held: those that are loaded already, where they are."""
-        known = self._weights.get(str(files.weights_sha256))
-        if known is not None and known.hold():
-            return known
-        weights = self._weights[str(files.weights_sha256)] = Weights(files.weights)
-        weights.hold()
-        return weights
+        live = self._live()
+        taken = sum(self._made[predictor] for predictor in live) + sum(path.stat().st_size for path in {predictor.llama.weights.path for predictor in live})
+        if budget is not None and taken + wanted > budget * MIB:
+            raise StartError(f"Cannot load {files.version.name!r}: it wants about {wanted // MIB} MiB, {taken // MIB} of MEMORY_MB={budget} are taken")

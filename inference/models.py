@@ -22,6 +22,8 @@ from shared_schemas.model_version import ModelVersion
 _DRAIN_MARGIN_S = 5.0
 """How much longer than the longest request a retired model is waited for."""
 
+_FAILURES_KEPT = 8
+
 log = logging.getLogger("inference.models")
 
 State = Literal["live", "loading", "draining", "failed"]
@@ -120,8 +122,8 @@ class Models:
         try:
             live = next((live for live in self._live.values() if live.folder == folder), None)
             live = await self._tested(live, features) if live else await self._loaded(self._loader, folder, features)
-        except InferenceError as error:
-            self._failed[folder] = str(error)
+        except CannotServe as error:
+            self._failed = dict([*self._failed.items(), (folder, str(error))][-_FAILURES_KEPT:])
             raise
         finally:
             self._loading = None

@@ -12,7 +12,7 @@ from inference.attempts import Attempt, first_acceptable
 from inference.engine.chat import Chat
 from inference.engine.completion import Completion, Job, Sampler
 from inference.engine.grammar import Grammar, Grammars
-from inference.engine.llama import Llama, Weights
+from inference.engine.llama import Llama
 from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
 from inference.errors import StartError, UnusableSchema
@@ -33,24 +33,27 @@ KEPT_PROMPTS = 8
 class Predictor:
     """One loaded model with its engine, ready for every feature. Raises StartError when it cannot serve all of them.
 
-    `weights` are the model's, when they are loaded already: several adapters over one base then cost one copy of it.
+    `beside` is another one over the same file: its weights, vocabulary and compiled schemas are shared, so that several adapters
+    over one base cost one copy of it.
     """
 
-    def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64, weights: Weights | None = None) -> None:
+    def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64, beside: "Predictor | None" = None) -> None:
         self.version = model.version
         self.weights_sha256 = model.weights_sha256
-        self.llama = Llama(weights or model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads)
+        self.llama: Llama = Llama(
+            beside.llama.weights if beside else model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads
+        )
         try:
-            self._prepare(model, parallel, waiting)
+            self._prepare(model, parallel, waiting, beside)
         except BaseException:
             self.llama.close()
             raise
 
-    def _prepare(self, model: ModelFiles, parallel: int, waiting: int) -> None:
+    def _prepare(self, model: ModelFiles, parallel: int, waiting: int, beside: "Predictor | None") -> None:
         self._chat = Chat(self.llama)
-        self.grammars = Grammars(self.llama.vocab, self.llama.n_vocab)
+        self.grammars: Grammars = beside.grammars if beside else Grammars(self.llama.vocab, self.llama.n_vocab)
         try:
-            self._grammars = {feature.name: self.grammars.compile(feature.name, feature.output_schema()) for feature in FEATURES.values()}
+            self._grammars: dict[str, Grammar] = beside._grammars if beside else {feature.name: self.grammars.compile(feature.name, feature.output_schema()) for feature in FEATURES.values()}
         except UnusableSchema as error:
             raise StartError(str(error)) from None
         self.engine = Engine(self.llama, parallel=parallel, waiting=waiting, phrases=self._read_phrases(model.phrases))

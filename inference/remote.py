@@ -8,7 +8,7 @@ import logging
 import time
 from typing import Any
 
-from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI, RateLimitError
+from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, RateLimitError, Timeout
 from openai.types.chat import ChatCompletion
 
 from inference.answers import Readiness
@@ -24,6 +24,7 @@ from shared_schemas.prediction import Prediction
 
 _LEFT_ALONE_S = 2
 """How long a server that could not be reached is not asked again."""
+_CONNECT_S = 2.0
 _CHECK_S, _CHECKED_FOR_S = 2.0, 1.0
 """How long a health check may take, and how long its result counts."""
 _TOP = 20
@@ -42,7 +43,7 @@ class Remote:
         self.weights_sha256: str | None = None
         self._dialect = settings.remote_dialect
         key = settings.remote_api_key.get_secret_value() if settings.remote_api_key else "none"
-        self._client = AsyncOpenAI(base_url=str(settings.remote_url), api_key=key, max_retries=0, timeout=None)
+        self._client = AsyncOpenAI(base_url=str(settings.remote_url), api_key=key, max_retries=0, timeout=Timeout(None, connect=_CONNECT_S))
         self._places = asyncio.Semaphore(settings.parallel)
         self._most = settings.parallel + settings.queue_limit
         self._asked = 0
@@ -114,8 +115,6 @@ class Remote:
                 top_logprobs=_TOP,
                 **_constraint(self._dialect, feature),
             )
-        except APITimeoutError:
-            raise DeadlineExceeded("The model's server did not answer in time") from None
         except APIConnectionError as error:
             self._alone_until = time.monotonic() + _LEFT_ALONE_S
             self._checked = (time.monotonic(), "unreachable")

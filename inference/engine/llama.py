@@ -7,6 +7,7 @@ import ctypes
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ class Weights:
             raise StartError(f"Cannot load the model {path}: {_last_error()}")
         self.holders = 0
 
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
+        tokens = range(llama_cpp.llama_vocab_n_tokens(vocab))
+        return Vocabulary([_piece(vocab, token) for token in tokens], frozenset(token for token in tokens if llama_cpp.llama_vocab_is_eog(vocab, token)))
+
     def hold(self) -> bool:
         """Keep it loaded; False when it is freed already."""
         with _one_at_a_time:
@@ -118,7 +125,7 @@ class Llama:
         weights = model if isinstance(model, Weights) else Weights(model)
         if not weights.hold():
             raise StartError(f"Cannot use the model {weights.path}: it has been freed")
-        self._weights = weights
+        self.weights = weights
         self._model: Any = weights.model
         self._context: Any = None
         self._adapter: Any = None
@@ -136,7 +143,7 @@ class Llama:
         params.n_threads = params.n_threads_batch = n_threads
         self._context = llama_cpp.llama_init_from_model(self._model, params)
         if not self._context:
-            raise StartError(f"Cannot make a context of {n_cells} tokens for {self._weights.path}: {_last_error()}")
+            raise StartError(f"Cannot make a context of {n_cells} tokens for {self.weights.path}: {_last_error()}")
         if adapter_path is not None:
             self._apply_adapter(adapter_path)
         self._memory: Any = llama_cpp.llama_get_memory(self._context)
@@ -145,8 +152,7 @@ class Llama:
         self.n_cells, self.n_seats, self.n_batch = n_cells, n_seats, int(params.n_batch)
         self.can_trim = not (llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model))
         """Whether a sequence's last tokens can be taken back: without it nothing can be guessed or reused."""
-        ends = (token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self.vocab, token))
-        self.vocabulary = Vocabulary([self.piece(token) for token in range(self.n_vocab)], frozenset(ends))
+        self.vocabulary = self.weights.vocabulary
 
     def _apply_adapter(self, path: Path) -> None:
         _check_gguf(path)
@@ -181,9 +187,7 @@ class Llama:
         return list(ids[:count])
 
     def piece(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(256)
-        count = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)
-        return buffer.raw[: max(0, count)]
+        return self.vocabulary.pieces[token]
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return b"".join(self.vocabulary.pieces[token] for token in tokens)
@@ -228,7 +232,13 @@ class Llama:
             if self._adapter:
                 llama_cpp.llama_adapter_lora_free(self._adapter)
             self._context = self._adapter = None
-            self._weights.let_go()
+            self.weights.let_go()
+
+
+def _piece(vocab: Any, token: int) -> bytes:
+    buffer = ctypes.create_string_buffer(256)
+    count = llama_cpp.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
+    return buffer.raw[: max(0, count)]
 
 
 def _check_gguf(path: Path) -> None:
