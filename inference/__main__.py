@@ -22,6 +22,7 @@ examples:
   INFERENCE_PORT=9000 THREADS=4 python -m inference
   INFERENCE_HOST=0.0.0.0 INFERENCE_TOKEN=$(openssl rand -hex 24) python -m inference
   MODEL_PATH=/models/llama-3.2-1b.gguf python -m inference
+  REMOTE_URL=http://gpu-node:8000/v1 REMOTE_MODEL=my-model python -m inference
 
 settings, each an environment variable:
 """
@@ -29,13 +30,14 @@ settings, each an environment variable:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m inference", description="Serve schema-true answers from a local model.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m inference", description="Serve schema-true answers from a local model, or from one at another server.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_models_command(parser.add_subparsers(dest="command", metavar="models"))
     options = parser.parse_args()
     if options.command:
         return int(options.run(options))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         settings = read_settings()
         check_free(settings.inference_host, settings.inference_port)
@@ -61,7 +63,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def _settings_help() -> str:
-    return "\n".join(f"  {name.upper():<18} {field.description}{_default(field.default)}" for name, field in Settings.model_fields.items())
+    return "\n".join(f"  {name.upper():<22} {field.description}{_default(field.default)}" for name, field in Settings.model_fields.items())
 
 
 def _default(value: object) -> str:
