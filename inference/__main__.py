@@ -30,7 +30,10 @@ settings, each an environment variable:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m inference", description="Serve schema-true answers from a local model, or from one at another server.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m inference",
+        description="Serve schema-true answers from a local model, or from one at another server.",
+        epilog=EXAMPLES + _settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_models_command(parser.add_subparsers(dest="command", metavar="models"))
     options = parser.parse_args()
