@@ -11,8 +11,9 @@ from pydantic_core import PydanticUndefined
 
 from inference.app import create_app
 from inference.errors import StartError
-from inference.model_store import find_model
-from inference.predict import Predictor
+from inference.loader import START, Loader
+from inference.models import Models
+from inference.models_command import add_models_command
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -21,6 +22,7 @@ examples:
   INFERENCE_PORT=9000 THREADS=4 python -m inference
   INFERENCE_HOST=0.0.0.0 INFERENCE_TOKEN=$(openssl rand -hex 24) python -m inference
   MODEL_PATH=/models/llama-3.2-1b.gguf python -m inference
+  REMOTE_URL=http://gpu-node:8000/v1 REMOTE_MODEL=my-model python -m inference
 
 settings, each an environment variable:
 """
@@ -28,21 +30,26 @@ settings, each an environment variable:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m inference", description="Serve schema-true answers from a local model.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m inference",
+        description="Serve schema-true answers from a local model, or from one at another server.",
+        epilog=EXAMPLES + _settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args()
+    add_models_command(parser.add_subparsers(dest="command", metavar="models"))
+    options = parser.parse_args()
+    if options.command:
+        return int(options.run(options))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         settings = read_settings()
         check_free(settings.inference_host, settings.inference_port)
-        threads = settings.threads or os.cpu_count() or 1
-        predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit)
-        config = uvicorn.Config(create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+        loader = Loader(settings)
+        loader.check_budget()
+        models = Models(loader.load(START), loader, longest_s=settings.deadline_s)
+        config = uvicorn.Config(create_app(settings, models), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
         server = uvicorn.Server(config)
-        try:
-            server.run()
-        finally:
-            predictor.close()
+        server.run()
     except StartError as error:
         print(error, file=sys.stderr)
         return 1
@@ -59,7 +66,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def _settings_help() -> str:
-    return "\n".join(f"  {name.upper():<18} {field.description}{_default(field.default)}" for name, field in Settings.model_fields.items())
+    return "\n".join(f"  {name.upper():<22} {field.description}{_default(field.default)}" for name, field in Settings.model_fields.items())
 
 
 def _default(value: object) -> str:

@@ -4,9 +4,14 @@ InferenceError             each has a `code`; `app.py` alone turns it into a sta
  ├─ StartError             the service cannot start: settings, files, model, schema
  ├─ UnusableSchema         a schema cannot be enforced
  ├─ Overloaded             the queue is full
+ ├─ Unavailable            the server that should answer cannot be reached
  ├─ DeadlineExceeded       the answer did not come in time
  ├─ Cancelled              the caller went away
  ├─ PromptTooLong          the prompt does not fit the context
+ ├─ RemoteRefused          another server would not answer: its fault or the operator's, not the caller's
+ ├─ UnknownModel           no model and no folder has that name
+ ├─ ModelBusy              the model is at work, or another one is being loaded
+ ├─ CannotServe            a model was not put to work, and the others go on; the text says why
  └─ BadAnswer              the model answered, and the answer must not be used
      ├─ Truncated          it reached the token limit
      ├─ InvalidOutput      it does not match the schema
@@ -42,6 +47,16 @@ class Overloaded(InferenceError):
         self.retry_after_s = retry_after_s
 
 
+class Unavailable(InferenceError):
+    """The server that should answer cannot be reached; try again after `retry_after_s` seconds."""
+
+    code = "unavailable"
+
+    def __init__(self, why: str, retry_after_s: int) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+
+
 class DeadlineExceeded(InferenceError):
     """The answer did not come within its deadline."""
 
@@ -58,6 +73,30 @@ class PromptTooLong(InferenceError):
     """The prompt and its answer do not fit the model's context."""
 
     code = "prompt_too_long"
+
+
+class RemoteRefused(InferenceError):
+    """Another server would not answer: its fault or the operator's, not the caller's."""
+
+    code = "remote_refused"
+
+
+class UnknownModel(InferenceError):
+    """No model and no folder has that name."""
+
+    code = "unknown_model"
+
+
+class ModelBusy(InferenceError):
+    """The model is at work, or another one is being loaded."""
+
+    code = "model_busy"
+
+
+class CannotServe(InferenceError):
+    """A model was not put to work, and the others go on; the text says why."""
+
+    code = "cannot_serve"
 
 
 class BadAnswer(InferenceError):

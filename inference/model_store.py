@@ -25,11 +25,13 @@ NO_ADAPTER = NOWHERE = Path("none")
 @dataclass(frozen=True)
 class ModelFiles:
     """`merged`: base and adapter in one file, for speed; without it the adapter is applied at run time. `phrases`: answers
-    that the model was trained on, one a line behind its feature and a tab; guesses come from them."""
+    that the model was trained on, one a line behind its feature and a tab; guesses come from them. `weights_sha256` is of
+    the file that is loaded, `weights`."""
 
     base: Path
     adapter: Path | None
     version: ModelVersion
+    weights_sha256: str | None = None
     merged: Path | None = None
     phrases: Path | None = None
 
@@ -51,24 +53,40 @@ def find_model(settings: Settings) -> ModelFiles:
         raise StartError(f"Cannot use the model {base}: its sha256 is {base_sha256}, expected {wanted}")
     folder = settings.adapter_path or (NO_ADAPTER if settings.model_path else STARTER)
     if folder == NO_ADAPTER:
-        return ModelFiles(base, None, ModelVersion(name=base.stem, base_sha256=base_sha256, prompt_style="instructions"))
+        return ModelFiles(base, None, ModelVersion(name=base.stem, base_sha256=base_sha256, prompt_style="instructions"), base_sha256)
     return _merged(_with_adapter(base, base_sha256, folder), settings.model_cache)
+
+
+def model_in(folder: Path, settings: Settings) -> ModelFiles:
+    """The model in a folder: `model.gguf` (else the settings' base) with `adapter.gguf` if it has one, named and proved by
+    its `manifest.json`. Raises StartError."""
+    whole = folder / "model.gguf"
+    if not whole.exists():
+        return find_model(settings.model_copy(update={"adapter_path": folder}))
+    sha256 = file_sha256(whole)
+    if (folder / "adapter.gguf").exists():
+        return _merged(_with_adapter(whole, sha256, folder), settings.model_cache)
+    version = _read_version(folder / "manifest.json")
+    if version.base_sha256 != sha256 or version.adapter_sha256:
+        raise StartError(f"Cannot use the model {whole}: its sha256 is {sha256}, its manifest names {version.base_sha256}" + (" and an adapter" if version.adapter_sha256 else ""))
+    return ModelFiles(whole, None, version, sha256, phrases=_phrases(folder))
 
 
 def _merged(files: ModelFiles, cache: Path) -> ModelFiles:
     """The same files with base and adapter in one, made if the cache does not hold it whole."""
     if cache == NOWHERE or files.adapter is None:
         return files
-    merged = cache / f"{files.version.base_sha256[:16]}-{str(files.version.adapter_sha256)[:16]}-{MERGE_VERSION}.gguf"
+    merged = cache / f"{str(files.version.base_sha256)[:16]}-{str(files.version.adapter_sha256)[:16]}-{MERGE_VERSION}.gguf"
     noted = merged.with_suffix(".sha256")
     try:
         if not (noted.exists() and merged.exists() and noted.read_text() == file_sha256(merged)):
             cache.mkdir(parents=True, exist_ok=True)
             merge(files.base, files.adapter, merged)
             noted.write_text(file_sha256(merged))
+        sha256 = noted.read_text()
     except OSError as error:
         raise StartError(f"Cannot keep the merged model in {cache}: {error.strerror} (choose another MODEL_CACHE, or 'none')") from None
-    return replace(files, merged=merged)
+    return replace(files, merged=merged, weights_sha256=sha256)
 
 
 def default_model() -> Path:
@@ -86,8 +104,12 @@ def _with_adapter(base: Path, base_sha256: str, folder: Path) -> ModelFiles:
     found = file_sha256(adapter)
     if found != version.adapter_sha256:
         raise StartError(f"Cannot use the adapter {adapter}: its sha256 is {found}, its manifest says {version.adapter_sha256}")
+    return ModelFiles(base, adapter, version, base_sha256, phrases=_phrases(folder))
+
+
+def _phrases(folder: Path) -> Path | None:
     phrases = folder / "phrases.txt"
-    return ModelFiles(base, adapter, version, phrases=phrases if phrases.exists() else None)
+    return phrases if phrases.exists() else None
 
 
 def _read_version(manifest: Path) -> ModelVersion:

@@ -7,43 +7,53 @@ import asyncio
 import time
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from inference.confidence import Confidence, level_confidence, text_confidence
+from inference.answers import Readiness
+from inference.attempts import Attempt, first_acceptable
 from inference.engine.chat import Chat
 from inference.engine.completion import Completion, Job, Sampler
 from inference.engine.grammar import Grammar, Grammars
 from inference.engine.llama import Llama
 from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
-from inference.errors import InvalidOutput, Rejected, StartError, UnusableSchema
+from inference.errors import StartError, UnusableSchema
 from inference.model_store import ModelFiles
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
 from shared_schemas.features.risk import RiskOutput
-from shared_schemas.prediction import Prediction, Timings, Usage
+from shared_schemas.prediction import Prediction
 
 _LEVEL_AT = len('{"risk_level":"')
 """Where the risk level's first letter stands: it is the first thing that the model writes."""
-
-_ATTEMPTS, _TEMPERATURE = 3, 0.7
-"""A greedy answer that is rejected would be the same the next time: the other attempts are drawn by chance, with fixed seeds."""
 
 KEPT_PROMPTS = 8
 """Prompts that are remembered beside the live ones: a second attempt need not read its prompt again."""
 
 
 class Predictor:
-    """One loaded model with its engine, ready for every feature. Raises StartError when it cannot serve all of them."""
+    """One loaded model with its engine, ready for every feature. Raises StartError when it cannot serve all of them.
 
-    def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64) -> None:
+    `beside` is another one over the same file: its weights, vocabulary and compiled schemas are shared, so that several adapters
+    over one base cost one copy of it.
+    """
+
+    def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64, beside: "Predictor | None" = None) -> None:
         self.version = model.version
-        self.llama = Llama(model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads)
-        self._chat = Chat(self.llama)
-        self.grammars = Grammars(self.llama.vocab, self.llama.n_vocab)
+        self.weights_sha256 = model.weights_sha256
+        self.llama: Llama = Llama(
+            beside.llama.weights if beside else model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads
+        )
         try:
-            self._grammars = {feature.name: self.grammars.compile(feature.name, feature.output_schema()) for feature in FEATURES.values()}
+            self._prepare(model, parallel, waiting, beside)
+        except BaseException:
+            self.llama.close()
+            raise
+
+    def _prepare(self, model: ModelFiles, parallel: int, waiting: int, beside: "Predictor | None") -> None:
+        self._chat = Chat(self.llama)
+        self.grammars: Grammars = beside.grammars if beside else Grammars(self.llama.vocab, self.llama.n_vocab)
+        try:
+            self._grammars: dict[str, Grammar] = beside._grammars if beside else {feature.name: self.grammars.compile(feature.name, feature.output_schema()) for feature in FEATURES.values()}
         except UnusableSchema as error:
             raise StartError(str(error)) from None
         self.engine = Engine(self.llama, parallel=parallel, waiting=waiting, phrases=self._read_phrases(model.phrases))
@@ -58,7 +68,7 @@ class Predictor:
         return self._grammars[feature]
 
     async def predict(self, feature: AnyFeature, prompt_input: Closed, *, deadline_s: float = float("inf")) -> Prediction[Closed]:
-        """Answer one prompt input: greedily, and when the feature rejects that answer, twice more by chance.
+        """Answer one prompt input, in up to three attempts.
 
         Raises Overloaded, PromptTooLong, DeadlineExceeded and BadAnswer, the last attempt's. A cancelled caller's answer
         is given up within one step.
@@ -66,28 +76,13 @@ class Predictor:
         prompt = self.prompt_tokens(feature, prompt_input)
         deadline = time.monotonic() + deadline_s
         watch_at = _LEVEL_AT if feature.output is RiskOutput else -1
-        tried: list[Completion] = []
-        while True:
-            sampler = Sampler(_TEMPERATURE, seed=len(tried)) if tried else None
+
+        async def ask(attempt: Attempt) -> Completion:
+            sampler = Sampler(attempt.temperature, seed=attempt.seed) if attempt.temperature else None
             job = Job(prompt, self._grammars[feature.name], feature.max_tokens, watch_at=watch_at, sampler=sampler, deadline=deadline)
-            done = await self.complete(job, is_again=bool(tried))
-            tried.append(done)
-            output = _parsed(feature, done)
-            faults = feature.reject(prompt_input, output)
-            if not faults:
-                break
-            if len(tried) == _ATTEMPTS:
-                raise Rejected(faults)
-        confidence = _confidence(output, done)
-        return Prediction(
-            output=output,
-            confidence=confidence.percent,
-            details={**confidence.details, "attempts": float(len(tried))},
-            model=self.version,
-            prompt_version=feature.prompt_version(self.version.prompt_style),
-            usage=Usage(prompt_tokens=done.prompt_tokens, cached_tokens=tried[0].cached_tokens, output_tokens=len(done.tokens), forced_tokens=done.forced_tokens, guessed_tokens=done.guessed_tokens),
-            timings=Timings(queue_ms=_ms(tried, "queue_ms"), prefill_ms=_ms(tried, "prefill_ms"), decode_ms=_ms(tried, "decode_ms")),
-        )
+            return await self.complete(job, is_again=attempt.seed > 0)
+
+        return await first_acceptable(feature, prompt_input, self.version, ask)
 
     def predict_now(self, feature: AnyFeature, prompt_input: Closed) -> Prediction[Closed]:
         """`predict` for callers without an event loop: one at a time."""
@@ -101,6 +96,12 @@ class Predictor:
         finally:
             job.cancel()
 
+    async def readiness(self) -> Readiness:
+        return "full" if self.engine.is_full else "ready"
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.close)
+
     def close(self) -> None:
         self.engine.stop()
         self.llama.close()
@@ -111,20 +112,3 @@ class Predictor:
             name, _, answer = line.partition("\t")
             phrases.learn(name, self.llama.tokenize(answer, special=False))
         return phrases
-
-
-def _ms(tried: list[Completion], name: str) -> float:
-    return round(sum(float(getattr(one, name)) for one in tried), 2)
-
-
-def _parsed(feature: AnyFeature, done: Completion) -> Closed:
-    """Constrained decoding is not proof: the answer is parsed and validated like a stranger's."""
-    try:
-        output: Closed = feature.output.model_validate_json(done.text)
-    except ValidationError as error:
-        raise InvalidOutput(f"The model's answer does not match the schema of {feature.name!r}: {error.errors()[0]['msg']}") from None
-    return output
-
-
-def _confidence(output: Closed, done: Completion) -> Confidence:
-    return level_confidence(done, output.risk_level) if isinstance(output, RiskOutput) else text_confidence(done)

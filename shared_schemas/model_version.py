@@ -11,9 +11,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ModelVersion(Closed):
-    """`name` is what people read; the hashes are what proves it."""
+    """`name` is what people read; the hashes are what proves it. `base_sha256` is None for a model that another server runs."""
 
     name: str
-    base_sha256: Sha256
+    base_sha256: Sha256 | None = None
     adapter_sha256: Sha256 | None = None
     prompt_style: PromptStyle

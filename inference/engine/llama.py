@@ -4,8 +4,10 @@ Knows nothing of chat, grammars or JSON. One thread owns the context.
 """
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ _LOG_LEVEL_ERROR = 4
 """`GGML_LOG_LEVEL_ERROR` of ggml.h; the binding does not export it."""
 
 _log_lines: list[str] = []
+
+_one_at_a_time = threading.RLock()
+"""Held while contexts are made and closed: llama.cpp keeps all adapters of a model in one list that it does not guard."""
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
@@ -77,24 +82,68 @@ class Batch:
         self.struct.n_tokens = self.used
 
 
-class Llama:
-    """A loaded model with one context of `n_cells` tokens, shared by up to `n_seats` sequences. `n_vocab` tokens."""
+class Weights:
+    """A loaded model file. Every context made over it holds it; the last one to let go frees it."""
 
-    def __init__(self, model_path: Path, *, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int = 512) -> None:
-        _check_gguf(model_path)
+    def __init__(self, path: Path) -> None:
+        _check_gguf(path)
         llama_cpp.llama_log_set(_collect_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
-        model_params = llama_cpp.llama_model_default_params()
-        self._model: Any = llama_cpp.llama_model_load_from_file(str(model_path).encode(), model_params)
-        if not self._model:
-            raise StartError(f"Cannot load the model {model_path}: {_last_error()}")
+        self.path = path
+        self.model: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+        if not self.model:
+            raise StartError(f"Cannot load the model {path}: {_last_error()}")
+        self.holders = 0
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
+        tokens = range(llama_cpp.llama_vocab_n_tokens(vocab))
+        return Vocabulary([_piece(vocab, token) for token in tokens], frozenset(token for token in tokens if llama_cpp.llama_vocab_is_eog(vocab, token)))
+
+    def hold(self) -> bool:
+        """Keep it loaded; False when it is freed already."""
+        with _one_at_a_time:
+            self.holders += bool(self.model)
+            return bool(self.model)
+
+    def let_go(self) -> None:
+        with _one_at_a_time:
+            self.holders -= 1
+            if self.holders == 0:
+                llama_cpp.llama_model_free(self.model)
+                self.model = None
+
+
+class Llama:
+    """A model with one context of `n_cells` tokens, shared by up to `n_seats` sequences. `n_vocab` tokens.
+
+    Several may be made over the same `Weights`, each with an adapter of its own, and work at the same time.
+    """
+
+    def __init__(self, model: Path | Weights, *, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int = 512) -> None:
+        weights = model if isinstance(model, Weights) else Weights(model)
+        if not weights.hold():
+            raise StartError(f"Cannot use the model {weights.path}: it has been freed")
+        self.weights = weights
+        self._model: Any = weights.model
+        self._context: Any = None
+        self._adapter: Any = None
+        try:
+            with _one_at_a_time:
+                self._open(adapter_path, n_cells, n_seats, n_threads, n_batch)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int) -> None:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx, params.n_seq_max, params.kv_unified = n_cells, n_seats, True
         params.n_batch = params.n_ubatch = min(n_batch, n_cells)
         params.n_threads = params.n_threads_batch = n_threads
-        self._context: Any = llama_cpp.llama_init_from_model(self._model, params)
+        self._context = llama_cpp.llama_init_from_model(self._model, params)
         if not self._context:
-            raise StartError(f"Cannot make a context of {n_cells} tokens for {model_path}: {_last_error()}")
+            raise StartError(f"Cannot make a context of {n_cells} tokens for {self.weights.path}: {_last_error()}")
         if adapter_path is not None:
             self._apply_adapter(adapter_path)
         self._memory: Any = llama_cpp.llama_get_memory(self._context)
@@ -103,17 +152,29 @@ class Llama:
         self.n_cells, self.n_seats, self.n_batch = n_cells, n_seats, int(params.n_batch)
         self.can_trim = not (llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model))
         """Whether a sequence's last tokens can be taken back: without it nothing can be guessed or reused."""
-        ends = (token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self.vocab, token))
-        self.vocabulary = Vocabulary([self.piece(token) for token in range(self.n_vocab)], frozenset(ends))
+        self.vocabulary = self.weights.vocabulary
 
     def _apply_adapter(self, path: Path) -> None:
         _check_gguf(path)
-        adapter: Any = llama_cpp.llama_adapter_lora_init(self._model, str(path).encode())
-        if not adapter:
+        self._adapter = llama_cpp.llama_adapter_lora_init(self._model, str(path).encode())
+        if not self._adapter:
             raise StartError(f"Cannot load the adapter {path}: {_last_error()}")
-        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(self._adapter)
         if llama_cpp.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0)):
             raise StartError(f"Cannot apply the adapter {path}: {_last_error()}")
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """One token: only now does llama.cpp plan its memory, for which it walks through the model's adapters."""
+        batch = Batch(1)
+        batch.add(0, 0, [0], [])
+        if llama_cpp.llama_decode(self._context, batch.struct):
+            raise StartError(f"Cannot use the adapter: {_last_error()}")
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._context is None
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids of `text`; with `special` false, `<|im_end|>` typed by a user stays text. May be called from any thread."""
@@ -126,9 +187,7 @@ class Llama:
         return list(ids[:count])
 
     def piece(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(256)
-        count = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)
-        return buffer.raw[: max(0, count)]
+        return self.vocabulary.pieces[token]
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return b"".join(self.vocabulary.pieces[token] for token in tokens)
@@ -166,8 +225,20 @@ class Llama:
         return np.ctypeslib.as_array(logits, shape=(batch.rows, self.n_vocab))
 
     def close(self) -> None:
-        llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
+        """Free the context, and the weights when nobody else holds them."""
+        with _one_at_a_time:
+            if self._context:
+                llama_cpp.llama_free(self._context)
+            if self._adapter:
+                llama_cpp.llama_adapter_lora_free(self._adapter)
+            self._context = self._adapter = None
+            self.weights.let_go()
+
+
+def _piece(vocab: Any, token: int) -> bytes:
+    buffer = ctypes.create_string_buffer(256)
+    count = llama_cpp.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
+    return buffer.raw[: max(0, count)]
 
 
 def _check_gguf(path: Path) -> None:

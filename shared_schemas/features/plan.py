@@ -110,4 +110,5 @@ PLAN = Feature(
     reject=reject,
     score=score,
     prose=prose,
+    golden=PlanInput(title="UI for Career page", description="Build it. It must have a filter by department.", skills=["React"], similar=[]),
 )

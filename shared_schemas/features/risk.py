@@ -226,4 +226,16 @@ RISK = Feature(
     reject=reject,
     score=score,
     prose=prose,
+    golden=describe(
+        title="UI for Career page",
+        level="medium",
+        milestone="50_percent",
+        micro_task=False,
+        done_percent=25,
+        steps_done=1,
+        steps_left=3,
+        budget_minutes=480,
+        spent_minutes=240,
+        delay_minutes=60,
+    ),
 )
