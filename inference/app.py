@@ -1,9 +1,8 @@
 """Owns the HTTP face: routes, statuses, limits. Knows nothing of how an answer is made."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -12,18 +11,20 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from inference.auth import is_allowed
+from inference.auth import Unauthorized, is_allowed
 from inference.body_limit import BodyLimit
-from inference.errors import BadAnswer, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Rejected
+from inference.body_schema import body_schema
+from inference.errors import BadAnswer, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Rejected, UnknownModel
+from inference.hang_up import unless_gone
+from inference.openai_api import chat_router
 from inference.predict import Predictor
 from inference.settings import Settings
-from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
 from shared_schemas.prediction import Prediction
 
 MAX_BODY_BYTES = 64 * 1024
-DISCONNECT_POLL_S = 0.02
+MAX_CHAT_BYTES = 1024 * 1024
 
 log = logging.getLogger("inference")
 
@@ -36,12 +37,6 @@ _STATUS: tuple[tuple[type[InferenceError], int], ...] = (
 )
 
 
-class Unauthorized(InferenceError):
-    """The bearer token is missing or wrong."""
-
-    code = "unauthorized"
-
-
 def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
     """The service over a loaded model. `/healthz` says that it lives, `/readyz` that one more request may wait."""
 
@@ -51,7 +46,7 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
         yield
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/v1/chat/completions": MAX_CHAT_BYTES})
 
     async def authorized(authorization: Annotated[str | None, Header()] = None) -> None:
         if not is_allowed(settings.inference_token, authorization):
@@ -63,8 +58,15 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
             name=feature.name,
             dependencies=[Depends(authorized)],
             response_model=Prediction[feature.output],  # type: ignore[name-defined]
-            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": feature.input_schema()}}}},
+            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body_schema(feature.prompt_input)}}}},
         )(_handler(feature, predictor, settings.deadline_s))
+
+    def find(name: str) -> Predictor:
+        if name not in ("default", predictor.version.name):
+            raise UnknownModel(f"No model {name[:100]!r} is live: ask for 'default' or {predictor.version.name!r}")
+        return predictor
+
+    app.include_router(chat_router(find, authorized, settings.deadline_s))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -98,23 +100,11 @@ def _handler(feature: AnyFeature, predictor: Predictor, longest_s: float) -> Cal
             return _error(422, "invalid_input", [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors(include_url=False)])
         deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
 
-        prediction = await _unless_gone(request, predictor.predict(feature, prompt_input, deadline_s=deadline_s))
+        prediction = await unless_gone(request, predictor.predict(feature, prompt_input, deadline_s=deadline_s))
         log.info("%s answered in %.0f ms, %d tokens", feature.name, prediction.timings.prefill_ms + prediction.timings.decode_ms, prediction.usage.output_tokens)
         return Response(prediction.model_dump_json(), media_type="application/json")
 
     return answer
-
-
-async def _unless_gone(request: Request, answering: Awaitable[Prediction[Closed]]) -> Prediction[Closed]:
-    """Await the answer, and stop making it when the caller hangs up."""
-    task = asyncio.ensure_future(answering)
-    while not (await asyncio.wait({task}, timeout=DISCONNECT_POLL_S))[0]:
-        if await request.is_disconnected():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            raise Cancelled("The caller went away")
-    return task.result()
 
 
 def _failure(error: InferenceError) -> Response:

@@ -3,6 +3,8 @@
 InferenceError             each has a `code`; `app.py` alone turns it into a status
  ├─ StartError             the service cannot start: settings, files, model, schema
  ├─ UnusableSchema         a schema cannot be enforced
+ ├─ BadRequest             what the caller sent cannot be answered
+ ├─ UnknownModel           no model of that name is live
  ├─ Overloaded             the queue is full
  ├─ DeadlineExceeded       the answer did not come in time
  ├─ Cancelled              the caller went away
@@ -86,3 +88,20 @@ class Rejected(BadAnswer):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__(f"The model's answer is not acceptable: {faults[0]}")
         self.faults = tuple(faults)
+
+
+class BadRequest(InferenceError):
+    """What the caller sent cannot be answered; `param` is the field, where it is one field's fault."""
+
+    code = "invalid_value"
+
+    def __init__(self, message: str, *, code: str = "invalid_value", param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+
+
+class UnknownModel(InferenceError):
+    """No model of that name is live."""
+
+    code = "model_not_found"
