@@ -46,7 +46,7 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
         yield
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/v1/chat/completions": MAX_CHAT_BYTES})
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/v1/chat/completions": MAX_CHAT_BYTES}, max_s=settings.body_deadline_s)
 
     async def authorized(authorization: Annotated[str | None, Header()] = None) -> None:
         if not is_allowed(settings.inference_token, authorization):

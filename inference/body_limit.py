@@ -18,10 +18,10 @@ class _Refused(Exception):
 class BodyLimit:
     """`max_bytes` for each path, or what `larger` says of it; all of a body within `max_s` seconds."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int] | None = None, max_s: float = 10) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int], max_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._larger = larger or {}
+        self._larger = larger
         self._max_s = max_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
