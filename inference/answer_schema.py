@@ -65,8 +65,9 @@ class AnswerSchemas:
 
     def _make(self, schema: dict[str, Any]) -> AnswerSchema:
         checked = check(schema)
+        grammar = self._grammars.compile(_NAME, checked.schema, learns=False)
         try:
             validator = jsonschema_rs.Draft202012Validator(checked.schema, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions())
         except (jsonschema_rs.ValidationError, ValueError) as error:
             raise UnusableSchema(f"Cannot enforce the schema: {str(error).splitlines()[0][:200]}") from None
-        return AnswerSchema(checked, self._grammars.compile(_NAME, checked.schema, learns=False), validator)
+        return AnswerSchema(checked, grammar, validator)

@@ -31,7 +31,7 @@ class BodyLimit:
         most = self._larger.get(scope["path"], self._max_bytes)
         too_large = _Refused(413, "too_large", f"The body is larger than {most} bytes")
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > most:
+        if announced.isdigit() and (len(announced) > 18 or int(announced) > most):
             await _refuse(too_large, scope, receive, send)
             return
         read, is_whole, deadline = 0, False, time.monotonic() + self._max_s

@@ -1,6 +1,6 @@
 """Owns reading a caller's JSON without guessing: what two parsers could read differently is refused, and named.
 
-Refused beyond what the grammar of JSON forbids: a key that comes twice, NaN and numbers that no double holds, halves of
+Refused beyond what the grammar of JSON forbids: a key that comes twice, NaN, numbers that no double or no 64 bits hold, halves of
 characters, NUL, and anything nested deeper than `DEEPEST`. Knows nothing of what the JSON means.
 """
 
@@ -18,15 +18,13 @@ _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 def read_json(body: bytes) -> Any:
     """The value of a body. Raises BadRequest, with the place where there is one."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: byte {error.start}", code="invalid_json") from None
     except RecursionError:
         raise BadRequest(f"The body is nested deeper than {DEEPEST} levels", code="too_deep") from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error.msg} at character {error.pos}", code="invalid_json") from None
-    except ValueError:  # an integer of more digits than Python converts
-        raise BadRequest("The body holds a number of too many digits", code="invalid_json") from None
     _check(value)
     return value
 
@@ -79,6 +77,12 @@ def _finite(digits: str) -> float:
     if math.isinf(value):
         raise BadRequest(f"The number {digits[:32]} is too large", code="invalid_number")
     return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise BadRequest(f"The number {digits[:32]} does not fit 64 bits", code="invalid_number")
+    return int(digits)
 
 
 def _shown(key: str) -> str:
