@@ -3,12 +3,12 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from inference.auth import Unauthorized, is_allowed
@@ -21,12 +21,46 @@ from inference.predict import Predictor
 from inference.settings import Settings
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
+from shared_schemas.model_version import ModelVersion
 from shared_schemas.prediction import Prediction
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CHAT_BYTES = 1024 * 1024
 
 log = logging.getLogger("inference")
+
+
+class Fault(BaseModel):
+    """`faults` names everything that is wrong, `message` the first of it."""
+
+    code: str
+    message: str
+    faults: list[str]
+
+
+class FaultBody(BaseModel):
+    error: Fault
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "full"]
+    model: ModelVersion
+
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": FaultBody, "description": text}
+    for status, text in {
+        400: "The body ended before its announced length",
+        401: "The bearer token is missing or wrong",
+        408: "The body came too slowly",
+        413: "The body is too large",
+        422: "The input, the deadline or the prompt's length is wrong",
+        499: "The caller hung up",
+        502: "The model's answer must not be used",
+        503: "The queue is full; see Retry-After",
+        504: "No answer within its deadline",
+    }.items()
+}
 
 _STATUS: tuple[tuple[type[InferenceError], int], ...] = (
     (Overloaded, 503),
@@ -58,6 +92,7 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
             name=feature.name,
             dependencies=[Depends(authorized)],
             response_model=Prediction[feature.output],  # type: ignore[name-defined]
+            responses=_REFUSALS,
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body_schema(feature.prompt_input)}}}},
         )(_handler(feature, predictor, settings.deadline_s))
 
@@ -72,7 +107,7 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness, "description": "The queue is full"}})
     async def readyz() -> Response:
         full = predictor.engine.is_full
         return JSONResponse({"status": "full" if full else "ready", "model": predictor.version.model_dump()}, 503 if full else 200)
