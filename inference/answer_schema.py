@@ -65,9 +65,12 @@ class AnswerSchemas:
 
     def _make(self, schema: dict[str, Any]) -> AnswerSchema:
         checked = check(schema)
-        grammar = self._grammars.compile(_NAME, checked.schema, learns=False)
-        try:
+        try:  # the cheaper of the two goes first
             validator = jsonschema_rs.Draft202012Validator(checked.schema, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions())
         except (jsonschema_rs.ValidationError, ValueError) as error:
-            raise UnusableSchema(f"Cannot enforce the schema: {str(error).splitlines()[0][:200]}") from None
-        return AnswerSchema(checked, grammar, validator)
+            raise UnusableSchema(f"Cannot enforce a 'pattern' of the schema (look-around, back-references and huge repetitions are not supported): {_first_line(error)}") from None
+        return AnswerSchema(checked, self._grammars.compile(_NAME, checked.schema, learns=False), validator)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:200]

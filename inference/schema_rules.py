@@ -14,7 +14,7 @@ import jsonschema_rs
 
 from inference.errors import UnusableSchema
 
-MOST_PLACES = 4000
+MOST_PLACES = 2000
 """Subschemas and enum values in one schema."""
 MOST_REFERENCES = 100
 LONGEST_PATTERN = 1024
@@ -103,8 +103,8 @@ def _check_keywords(where: str, here: dict[str, Any]) -> None:
             raise UnusableSchema(f"Cannot enforce 'pattern' at {_named(where)}: it is longer than {LONGEST_PATTERN} characters")
 
 
-def _children(where: str, here: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for keyword, value in here.items():
+def _children(where: str, here: Any) -> Iterator[tuple[str, Any]]:
+    for keyword, value in here.items() if isinstance(here, dict) else ():
         if keyword in _ONE:
             yield f"{where}/{keyword}", value
         elif keyword in _LISTS and isinstance(value, list):
@@ -130,14 +130,19 @@ def _target(place: Any) -> list[str]:
 
 def _least(places: dict[str, Any]) -> dict[str, float]:
     """The fewest tokens that each place can take; infinite where nothing fits, or where it contains itself without end."""
+    dependents: dict[str, list[str]] = {where: [] for where in places}
+    for where, place in places.items():
+        for other in (*(child for child, _ in _children(where, place)), *_target(place)):
+            dependents[other].append(where)
     least = dict.fromkeys(places, math.inf)
-    changed = True
-    while changed:
-        changed = False
-        for where in reversed(places):
-            found = _least_here(where, places[where], least)
-            if found < least[where]:
-                least[where], changed = found, True
+    todo = dict.fromkeys(reversed(places))  # children before parents, each at most once at a time
+    while todo:
+        where = next(iter(todo))
+        del todo[where]
+        found = _least_here(where, places[where], least)
+        if found < least[where]:
+            least[where] = found
+            todo.update(dict.fromkeys(dependents[where]))
     return least
 
 
