@@ -197,7 +197,7 @@ class Chunk(Shape):
     system_fingerprint: str
 
 
-class Fault(Shape):
+class Fault(BaseModel):
     """`param` names the field at fault, `code` is for programs."""
 
     message: str
@@ -206,5 +206,5 @@ class Fault(Shape):
     code: str
 
 
-class FaultBody(Shape):
+class FaultBody(BaseModel):
     error: Fault
