@@ -1,33 +1,59 @@
 """Owns the HTTP face: routes, statuses, limits. Knows nothing of how an answer is made."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Any
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from inference.answers import Answers
-from inference.auth import is_allowed
+from inference.auth import Forbidden, Unauthorized, is_allowed
 from inference.body_limit import BodyLimit
+from inference.body_schema import body_schema
 from inference.errors import BadAnswer, Cancelled, CannotServe, DeadlineExceeded, InferenceError, ModelBusy, Overloaded, PromptTooLong, Rejected, RemoteRefused, Unavailable, UnknownModel
+from inference.faults import described
+from inference.hang_up import unless_gone
 from inference.model_routes import model_routes
 from inference.models import Models
+from inference.openai_api import chat_router
 from inference.settings import Settings
-from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
+from shared_schemas.model_version import ModelVersion
 from shared_schemas.prediction import Prediction
 
 MAX_BODY_BYTES = 64 * 1024
-DISCONNECT_POLL_S = 0.02
+MAX_CHAT_BYTES = 1024 * 1024
 
 log = logging.getLogger("inference")
+
+
+class Readiness(BaseModel):
+    """`model` answers the first feature, `models` name the one of each."""
+
+    status: Literal["ready", "full", "unreachable"]
+    model: ModelVersion
+    models: dict[str, str]
+
+
+_REFUSALS = described(
+    {
+        400: "The body ended before its announced length",
+        401: "The bearer token is missing or wrong",
+        408: "The body came too slowly",
+        413: "The body is too large",
+        422: "The input, the deadline or the prompt's length is wrong",
+        499: "The caller hung up",
+        502: "The model's answer must not be used",
+        503: "The queue is full, or the remote model cannot be reached; see Retry-After",
+        504: "No answer within its deadline",
+    }
+)
 
 _STATUS: tuple[tuple[type[InferenceError], int], ...] = (
     (Overloaded, 503),
@@ -41,18 +67,6 @@ _STATUS: tuple[tuple[type[InferenceError], int], ...] = (
     (ModelBusy, 409),
     (CannotServe, 422),
 )
-
-
-class Unauthorized(InferenceError):
-    """The bearer token is missing or wrong."""
-
-    code = "unauthorized"
-
-
-class Forbidden(InferenceError):
-    """Nobody may do that, whatever the token."""
-
-    code = "forbidden"
 
 
 def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
@@ -69,7 +83,7 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
             await models.stop()
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/v1/chat/completions": MAX_CHAT_BYTES}, max_s=settings.body_deadline_s)
 
     async def authorized(authorization: Annotated[str | None, Header()] = None) -> None:
         if not is_allowed(settings.inference_token, authorization):
@@ -89,14 +103,17 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
             name=feature.name,
             dependencies=[Depends(authorized)],
             response_model=Prediction[feature.output],  # type: ignore[name-defined]
-            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": feature.input_schema()}}}},
+            responses=_REFUSALS,
+            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body_schema(feature.prompt_input)}}}},
         )(_handler(feature, models, settings.deadline_s))
+
+    app.include_router(chat_router(models.using, authorized, settings.deadline_s))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness, "description": "The queue is full, or a remote model cannot be reached"}})
     async def readyz() -> Response:
         status = await models.readiness()
         names = {feature: models.version(feature).name for feature in FEATURES}
@@ -126,23 +143,11 @@ def _handler(feature: AnyFeature, models: Models, longest_s: float) -> Callable[
         deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
 
         with models.answering(feature.name) as model:
-            prediction = await _unless_gone(request, model.predict(feature, prompt_input, deadline_s=deadline_s))
+            prediction = await unless_gone(request, model.predict(feature, prompt_input, deadline_s=deadline_s))
         log.info("%s answered in %.0f ms, %d tokens", feature.name, prediction.timings.prefill_ms + prediction.timings.decode_ms, prediction.usage.output_tokens)
         return Response(prediction.model_dump_json(), media_type="application/json")
 
     return answer
-
-
-async def _unless_gone(request: Request, answering: Awaitable[Prediction[Closed]]) -> Prediction[Closed]:
-    """Await the answer, and stop making it when the caller hangs up."""
-    task = asyncio.ensure_future(answering)
-    while not (await asyncio.wait({task}, timeout=DISCONNECT_POLL_S))[0]:
-        if await request.is_disconnected():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            raise Cancelled("The caller went away")
-    return task.result()
 
 
 def _failure(error: InferenceError) -> Response:

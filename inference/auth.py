@@ -4,6 +4,20 @@ import hmac
 
 from pydantic import SecretStr
 
+from inference.errors import InferenceError
+
+
+class Unauthorized(InferenceError):
+    """The bearer token is missing or wrong."""
+
+    code = "unauthorized"
+
+
+class Forbidden(InferenceError):
+    """Nobody may do that, whatever the token."""
+
+    code = "forbidden"
+
 
 def is_allowed(token: SecretStr | None, authorization: str | None) -> bool:
     """Whether an `Authorization` header carries the token; without a token (loopback only) everybody may ask."""

@@ -3,6 +3,7 @@
 InferenceError             each has a `code`; `app.py` alone turns it into a status
  ├─ StartError             the service cannot start: settings, files, model, schema
  ├─ UnusableSchema         a schema cannot be enforced
+ ├─ BadRequest             what the caller sent cannot be answered
  ├─ Overloaded             the queue is full
  ├─ Unavailable            the server that should answer cannot be reached
  ├─ DeadlineExceeded       the answer did not come in time
@@ -125,3 +126,14 @@ class Rejected(BadAnswer):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__(f"The model's answer is not acceptable: {faults[0]}")
         self.faults = tuple(faults)
+
+
+class BadRequest(InferenceError):
+    """What the caller sent cannot be answered; `param` is the field, where it is one field's fault."""
+
+    code = "invalid_value"
+
+    def __init__(self, message: str, *, code: str = "invalid_value", param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param

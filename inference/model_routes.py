@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, Field
 
+from inference.faults import described
 from inference.models import ModelFacts, Models
 from shared_schemas.closed import Closed
 from shared_schemas.features import FEATURES
@@ -30,22 +31,36 @@ class WantedModel(Closed):
     wait: bool = True
 
 
+_REFUSALS = described(
+    {
+        400: "The body ended before its announced length",
+        401: "The bearer token is missing or wrong",
+        403: "This service lets nobody load or unload models",
+        404: "No model and no folder has that name",
+        408: "The body came too slowly",
+        409: "The model is at work, or another one is being loaded",
+        413: "The body is too large",
+        422: "The model was not put to work, and the others go on; the text says why",
+    }
+)
+
+
 def model_routes(models: Models, *, caller: Any, admin: Any) -> APIRouter:
     """`caller` and `admin` are the dependencies that let callers and operators in."""
     routes = APIRouter(prefix="/v1/models")
 
-    @routes.get("", dependencies=[Depends(caller)])
+    @routes.get("", dependencies=[Depends(caller)], responses={401: _REFUSALS[401]})
     async def list_models() -> dict[str, Any]:
         return {"object": "list", "data": [describe(facts) for facts in models.facts()]}
 
-    @routes.post("", dependencies=[Depends(admin)])
+    @routes.post("", dependencies=[Depends(admin)], responses={202: {"description": "It is being loaded; the list will say what became of it"}, **_REFUSALS})
     async def load_model(wanted: WantedModel, response: Response) -> dict[str, Any]:
         if wanted.wait:
             return describe(await models.load(wanted.folder, wanted.features))
         response.status_code = 202
         return describe(models.load_later(wanted.folder, wanted.features))
 
-    @routes.delete("/{name}", dependencies=[Depends(admin)])
+    @routes.delete("/{name}", dependencies=[Depends(admin)], responses=_REFUSALS)
     async def unload_model(name: str) -> dict[str, Any]:
         return describe(models.unload(name))
 

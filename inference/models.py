@@ -23,6 +23,7 @@ _DRAIN_MARGIN_S = 5.0
 """How much longer than the longest request a retired model is waited for."""
 
 _FAILURES_KEPT = 8
+DEFAULT = "default"
 
 log = logging.getLogger("inference.models")
 
@@ -89,10 +90,13 @@ class Models:
         return self._answering[feature].use()
 
     def using(self, name: str) -> AbstractContextManager[Answers]:
-        """The live model of that name; it stays loaded until the block ends. Raises UnknownModel."""
-        live = self._live.get(name)
+        """The live model of that name, or of `default`: the one of the first feature. It stays loaded until the block ends.
+
+        Raises UnknownModel.
+        """
+        live = self._answering[next(iter(FEATURES))] if name == DEFAULT else self._live.get(name)
         if live is None:
-            raise UnknownModel(f"No live model is called {name!r} (live: {', '.join(self._live)})")
+            raise UnknownModel(f"No live model is called {name[:100]!r} (live: {', '.join(self._live)}; {DEFAULT!r} is the first feature's)")
         return live.use()
 
     def version(self, feature: str) -> ModelVersion:

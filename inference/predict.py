@@ -5,8 +5,12 @@ Knows nothing of HTTP. May be used by many callers at once.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from jinja2 import TemplateError
+
+from inference.answer_schema import AnswerSchemas
 from inference.answers import Readiness
 from inference.attempts import Attempt, first_acceptable
 from inference.engine.chat import Chat
@@ -15,10 +19,10 @@ from inference.engine.grammar import Grammar, Grammars
 from inference.engine.llama import Llama
 from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
-from inference.errors import StartError, UnusableSchema
+from inference.errors import BadRequest, StartError, UnusableSchema
 from inference.model_store import ModelFiles
 from shared_schemas.closed import Closed
-from shared_schemas.feature import AnyFeature
+from shared_schemas.feature import AnyFeature, Message
 from shared_schemas.features import FEATURES
 from shared_schemas.features.risk import RiskOutput
 from shared_schemas.prediction import Prediction
@@ -52,6 +56,7 @@ class Predictor:
     def _prepare(self, model: ModelFiles, parallel: int, waiting: int, beside: "Predictor | None") -> None:
         self._chat = Chat(self.llama)
         self.grammars: Grammars = beside.grammars if beside else Grammars(self.llama.vocab, self.llama.n_vocab)
+        self.answer_schemas: AnswerSchemas = beside.answer_schemas if beside else AnswerSchemas(self.grammars)
         try:
             self._grammars: dict[str, Grammar] = beside._grammars if beside else {feature.name: self.grammars.compile(feature.name, feature.output_schema()) for feature in FEATURES.values()}
         except UnusableSchema as error:
@@ -63,6 +68,13 @@ class Predictor:
 
     def prompt_tokens(self, feature: AnyFeature, prompt_input: Closed) -> list[int]:
         return self._chat.tokens(feature.messages(prompt_input, self.version.prompt_style))
+
+    def chat_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """A conversation's prompt. Raises BadRequest when the model's template refuses the order of its roles."""
+        try:
+            return self._chat.tokens(messages)
+        except TemplateError as error:
+            raise BadRequest(f"The model's chat template refuses these messages: {error}", param="messages") from None
 
     def grammar(self, feature: str) -> Grammar:
         return self._grammars[feature]

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="requests that may wait; one more gets 503")
+    body_deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(10, description="longest time for a request's body to arrive; then 408")
     deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(20, description="longest time for one request, waiting included")
 
 

@@ -21,7 +21,7 @@ PromptStyle = Literal["tag", "instructions"]
 class Message:
     """One chat message; `content` is data, never template text."""
 
-    role: Literal["system", "user"]
+    role: Literal["system", "user", "assistant"]
     content: str
 
 

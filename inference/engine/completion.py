@@ -18,7 +18,8 @@ class Completion:
     says where each of them stands in the text (its first byte).
 
     `first_letters`: the distribution over the answer's byte at the watched position, renormalised over what the schema
-    allows there; `allowed_mass`: the probability that the model itself gave to all of that.
+    allows there; `allowed_mass`: the probability that the model itself gave to all of that. `is_cut`: free text that
+    reached its limit.
     """
 
     text: str = ""
@@ -32,6 +33,7 @@ class Completion:
     chosen_at: list[int] = field(default_factory=list)
     first_letters: dict[str, float] = field(default_factory=dict)
     allowed_mass: float = 0.0
+    is_cut: bool = False
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
@@ -39,10 +41,11 @@ class Completion:
 
 @dataclass
 class Sampler:
-    """Draws tokens by chance, sharpened by `temperature`; the same seed draws the same."""
+    """Draws tokens by chance, sharpened by `temperature`, among the likeliest that make up `top_p`; the same seed draws the same."""
 
     temperature: float
     seed: int
+    top_p: float = 1.0
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -50,14 +53,20 @@ class Sampler:
     def pick(self, logits: NDArray[np.float32]) -> int:
         """An index into `logits`."""
         weights = np.exp((logits - logits.max()) / self.temperature)
-        return int(self._random.choice(logits.size, p=weights / weights.sum()))
+        weights /= weights.sum()
+        if self.top_p < 1:
+            order = np.argsort(-weights, kind="stable")
+            before = np.cumsum(weights[order]) - weights[order]
+            weights[order[before >= self.top_p]] = 0
+            weights /= weights.sum()
+        return int(self._random.choice(logits.size, p=weights))
 
 
 @dataclass
 class Job:
     """One answer that is wanted: under a grammar, or free text when there is none.
 
-    `watch_at` is the byte position of the answer whose distribution is recorded (-1: none). `deadline` is in seconds of
+    Free text also ends behind any of `stops`, which it then contains. `watch_at` is the byte position of the answer whose distribution is recorded (-1: none). `deadline` is in seconds of
     `time.monotonic()`. `on_text` is called from the engine's thread with each new piece of the answer.
     """
 
@@ -68,6 +77,7 @@ class Job:
     sampler: Sampler | None = None
     deadline: float = float("inf")
     on_text: Callable[[bytes], None] | None = None
+    stops: Sequence[bytes] = ()
     arrived: float = field(default_factory=time.monotonic)
     future: "Future[Completion]" = field(default_factory=Future)
     gone: threading.Event = field(default_factory=threading.Event)

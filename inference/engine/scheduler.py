@@ -162,10 +162,14 @@ class Engine:
             if shared:
                 self.llama.share(source, seat, shared)
             try:
-                self._live.append(Live(job, seat, shared, self.llama.vocabulary, self.phrases))
+                sequence = Live(job, seat, shared, self.llama.vocabulary, self.phrases)
             except InferenceError as error:
                 self._release(seat)
                 self._fail(job, error)
+                continue
+            self._live.append(sequence)
+            if sequence.is_finished:  # its grammar allows one answer only
+                self._end(sequence, None)
 
     def _make_room(self, cells: int) -> bool:
         """Whether a seat and so many cells are free, after forgetting old prompts if need be. Shared cells count twice: never too few."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from inference.engine.completion import Completion, Job
 from inference.engine.llama import Vocabulary
 from inference.engine.phrases import LONGEST, Phrases, PromptWords, begin
-from inference.errors import Truncated
+from inference.errors import Truncated, UnusableSchema
 
 Logits = NDArray[np.float32]
 
@@ -51,6 +51,8 @@ class Sequence:
         """Tokens that are certain and not yet in memory."""
         if self._matcher:
             self._append(self._matcher.force())
+            self.is_finished = self._matcher.is_complete
+            self._check_length()
 
     @property
     def cells(self) -> int:
@@ -107,7 +109,7 @@ class Sequence:
         began = self._began or now
         self.done.text = self._answer.decode("utf-8", "replace")
         self.done.prefill_ms, self.done.decode_ms = 1000 * (began - self._admitted), 1000 * (now - began)
-        if self.job.grammar:
+        if self.job.grammar and self.job.grammar.learns:
             self._phrases.learn(self.job.grammar.name, self.done.tokens)
         return self.done
 
@@ -123,8 +125,11 @@ class Sequence:
             guess = self._phrases.guess(context, self._words)
             if guess is None or not matcher.allows(guess[0]):
                 return
-            matcher.consume([guess[0]])
-            segment = [guess[0], *matcher.force()]
+            try:
+                matcher.consume([guess[0]])
+                segment = [guess[0], *matcher.force()]
+            except UnusableSchema:
+                return  # too complex to look ahead: the next real token says whether it can go on
             length += len(segment)
             likely *= guess[1]
             if length > most or likely * saved < (1 - likely) * len(segment):
@@ -156,15 +161,27 @@ class Sequence:
                 self.is_finished = True
                 return True
             self._append([token])
+            self.done.is_cut = len(self.done.tokens) >= self.job.max_tokens and not self._has_stop(token)
+            self.is_finished = self.done.is_cut or self._has_stop(token)
         else:
             self._matcher.consume([token])
             self._append([token], forced=False)
             if not self._matcher.is_complete:
                 self._append(self._matcher.force())
             self.is_finished = self._matcher.is_complete
-        if not self.is_finished and len(self.done.tokens) >= self.job.max_tokens:
-            raise Truncated(f"The answer was not complete after {len(self.done.tokens)} tokens")
+        self._check_length()
         return self.is_finished
+
+    def _check_length(self) -> None:
+        """Raises Truncated. What is forced may complete an answer beyond its limit: its place in memory ends there all the same."""
+        count = len(self.done.tokens)
+        if count > self.job.max_tokens or (count == self.job.max_tokens and not self.is_finished):
+            raise Truncated(f"The answer was not complete after {self.job.max_tokens} tokens")
+
+    def _has_stop(self, token: int) -> bool:
+        """Whether the answer's last token completes a stop."""
+        new = len(self._vocabulary.pieces[token])
+        return any(stop in self._answer[-new - len(stop) + 1 :] for stop in self.job.stops) if new else False
 
     def _append(self, tokens: list[int], *, forced: bool = True) -> None:
         self.tail += tokens

@@ -1,10 +1,13 @@
 """One real model for all tests of the service: loading takes a second, faking it would prove nothing."""
 
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 import pytest_asyncio
+import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -32,3 +35,18 @@ def app(predictor: Predictor) -> FastAPI:
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", headers={"authorization": f"Bearer {TOKEN}"}) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def service(predictor: Predictor) -> Iterator[str]:
+    """The address of the service behind a real server, for what only a real connection can show."""
+    settings = Settings(inference_token=SecretStr(TOKEN), deadline_s=120, body_deadline_s=1)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, predictor), port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run, name="server", daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(30)
