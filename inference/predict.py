@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from inference.confidence import Confidence, level_confidence, text_confidence
+from inference.confidence import Confidence, level_confidence, plan_confidence, text_confidence
 from inference.engine.chat import Chat
 from inference.engine.completion import Completion, Job, Sampler
 from inference.engine.grammar import Grammar, Grammars
@@ -18,9 +18,11 @@ from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
 from inference.errors import InvalidOutput, Rejected, StartError, UnusableSchema
 from inference.model_store import ModelFiles
+from shared_schemas.calibration import IDENTITY, Calibration
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.features import FEATURES
+from shared_schemas.features.plan import PlanOutput
 from shared_schemas.features.risk import RiskOutput
 from shared_schemas.prediction import Prediction, Timings, Usage
 
@@ -39,6 +41,7 @@ class Predictor:
 
     def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64) -> None:
         self.version = model.version
+        self._calibrations = model.calibrations
         self.llama = Llama(model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads)
         self._chat = Chat(self.llama)
         self.grammars = Grammars(self.llama.vocab, self.llama.n_vocab)
@@ -78,7 +81,7 @@ class Predictor:
                 break
             if len(tried) == _ATTEMPTS:
                 raise Rejected(faults)
-        confidence = _confidence(output, done)
+        confidence = _confidence(output, done, self._calibrations.get(feature.name, IDENTITY))
         return Prediction(
             output=output,
             confidence=confidence.percent,
@@ -126,5 +129,11 @@ def _parsed(feature: AnyFeature, done: Completion) -> Closed:
     return output
 
 
-def _confidence(output: Closed, done: Completion) -> Confidence:
-    return level_confidence(done, output.risk_level) if isinstance(output, RiskOutput) else text_confidence(done)
+def _confidence(output: Closed, done: Completion, calibration: Calibration) -> Confidence:
+    match output:
+        case RiskOutput():
+            return level_confidence(done, output.risk_level, calibration)
+        case PlanOutput():
+            return plan_confidence(done, calibration)
+        case _:
+            return text_confidence(done, calibration)
