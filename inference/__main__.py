@@ -1,7 +1,6 @@
 """Owns the command `python -m inference`: settings from the environment, then serve until stopped."""
 
 import argparse
-import logging
 import os
 import socket
 import sys
@@ -11,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from inference.app import create_app
 from inference.errors import StartError
+from inference.logs import start_logging
 from inference.model_store import find_model
 from inference.predict import Predictor
 from inference.settings import Settings, read_settings
@@ -31,13 +31,15 @@ def main() -> int:
         prog="python -m inference", description="Serve schema-true answers from a local model.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = read_settings()
+        start_logging(settings.log_format, show_texts=settings.log_prompts)
         check_free(settings.inference_host, settings.inference_port)
         threads = settings.threads or os.cpu_count() or 1
         predictor = Predictor(find_model(settings), n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit)
-        config = uvicorn.Config(create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+        config = uvicorn.Config(
+            create_app(settings, predictor), host=settings.inference_host, port=settings.inference_port, log_level="warning", log_config=None, timeout_graceful_shutdown=10, server_header=False
+        )
         server = uvicorn.Server(config)
         try:
             server.run()

@@ -15,6 +15,9 @@ from starlette.exceptions import HTTPException
 from inference.auth import is_allowed
 from inference.body_limit import BodyLimit
 from inference.errors import BadAnswer, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Rejected
+from inference.logs import event
+from inference.metrics import CONTENT_TYPE, Metrics
+from inference.observe import Observe, note
 from inference.predict import Predictor
 from inference.settings import Settings
 from shared_schemas.closed import Closed
@@ -47,11 +50,13 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        log.info("ready: %s", predictor.version.name)
+        event(log, logging.INFO, "ready", {"model": predictor.version.name})
         yield
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
+    metrics = Metrics(lambda: [predictor])
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(Observe, metrics=metrics)
 
     async def authorized(authorization: Annotated[str | None, Header()] = None) -> None:
         if not is_allowed(settings.inference_token, authorization):
@@ -64,7 +69,7 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
             dependencies=[Depends(authorized)],
             response_model=Prediction[feature.output],  # type: ignore[name-defined]
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": feature.input_schema()}}}},
-        )(_handler(feature, predictor, settings.deadline_s))
+        )(_handler(feature, predictor, settings))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -75,8 +80,14 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
         full = predictor.engine.is_full
         return JSONResponse({"status": "full" if full else "ready", "model": predictor.version.model_dump()}, 503 if full else 200)
 
+    @app.get("/metrics", name="metrics", dependencies=[Depends(authorized)], include_in_schema=False)
+    async def shown() -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
     @app.exception_handler(InferenceError)
     async def translate(_request: Request, error: InferenceError) -> Response:
+        if settings.log_prompts:
+            note(message=str(error))
         return _failure(error)
 
     @app.exception_handler(RequestValidationError)
@@ -90,16 +101,20 @@ def create_app(settings: Settings, predictor: Predictor) -> FastAPI:
     return app
 
 
-def _handler(feature: AnyFeature, predictor: Predictor, longest_s: float) -> Callable[[Request, Any], Awaitable[Response]]:
+def _handler(feature: AnyFeature, predictor: Predictor, settings: Settings) -> Callable[[Request, Any], Awaitable[Response]]:
     async def answer(request: Request, x_deadline_ms: Annotated[int | None, Header(ge=1, le=150_000)] = None) -> Response:
         try:
             prompt_input = feature.prompt_input.model_validate_json(await request.body())
         except ValidationError as error:
             return _error(422, "invalid_input", [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors(include_url=False)])
-        deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
+        if settings.log_prompts:
+            note(prompt_input=prompt_input.model_dump())
+        deadline_s = min(settings.deadline_s, x_deadline_ms / 1000) if x_deadline_ms else settings.deadline_s
 
         prediction = await _unless_gone(request, predictor.predict(feature, prompt_input, deadline_s=deadline_s))
-        log.info("%s answered in %.0f ms, %d tokens", feature.name, prediction.timings.prefill_ms + prediction.timings.decode_ms, prediction.usage.output_tokens)
+        note(model=prediction.model.name, confidence=prediction.confidence, attempts=prediction.details["attempts"], **prediction.usage.model_dump(), **prediction.timings.model_dump())
+        if settings.log_prompts:
+            note(output=prediction.output.model_dump())
         return Response(prediction.model_dump_json(), media_type="application/json")
 
     return answer
@@ -122,9 +137,9 @@ def _failure(error: InferenceError) -> Response:
         return _error(401, error.code, [str(error)], {"www-authenticate": "Bearer"})
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
-    log.warning("%s: %s", error.code, error if status != 502 else "answer refused")
     return _error(status, error.code, list(error.faults) if isinstance(error, Rejected) else [str(error)], headers)
 
 
 def _error(status: int, code: str, faults: list[str], headers: dict[str, str] | None = None) -> Response:
+    note(code=code)
     return JSONResponse({"error": {"code": code, "message": faults[0], "faults": faults}}, status, headers)

@@ -3,6 +3,8 @@
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inference.observe import note
+
 
 class _TooLarge(Exception):
     pass
@@ -37,5 +39,6 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        note(code="too_large")
         message = f"The body is larger than {self._max_bytes} bytes"
         await JSONResponse({"error": {"code": "too_large", "message": message, "faults": [message]}}, 413)(scope, receive, send)

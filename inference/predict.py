@@ -18,6 +18,7 @@ from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
 from inference.errors import InvalidOutput, Rejected, StartError, UnusableSchema
 from inference.model_store import ModelFiles
+from inference.verdicts import Verdicts
 from shared_schemas.calibration import IDENTITY, Calibration
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
@@ -41,6 +42,7 @@ class Predictor:
 
     def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64) -> None:
         self.version = model.version
+        self.verdicts = Verdicts()
         self._calibrations = model.calibrations
         self.llama = Llama(model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads)
         self._chat = Chat(self.llama)
@@ -75,8 +77,10 @@ class Predictor:
             job = Job(prompt, self._grammars[feature.name], feature.max_tokens, watch_at=watch_at, sampler=sampler, deadline=deadline)
             done = await self.complete(job, is_again=bool(tried))
             tried.append(done)
+            began = time.perf_counter()
             output = _parsed(feature, done)
             faults = feature.reject(prompt_input, output)
+            self.verdicts.note(feature.name, faults, time.perf_counter() - began)
             if not faults:
                 break
             if len(tried) == _ATTEMPTS:

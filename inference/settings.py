@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.errors import StartError
+from inference.logs import LogFormat
 
 MIN_TOKEN = 16
 
@@ -35,6 +36,8 @@ class Settings(BaseSettings):
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="requests that may wait; one more gets 503")
+    log_format: LogFormat | None = Field(None, description="'json' (one object a line) or 'text'; default: text on a terminal, else json")
+    log_prompts: bool = Field(False, description="log prompts and answers too, which hold what users wrote: for debugging only")
     deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(20, description="longest time for one request, waiting included")
 
 

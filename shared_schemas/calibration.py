@@ -46,7 +46,7 @@ class Temperature(Closed):
         most = max(distribution)
         if most <= 0:
             return 0.0
-        powers = [(p / most) ** (1 / self.temperature) for p in distribution]
+        powers = [math.pow(p / most, 1 / self.temperature) for p in distribution]
         return powers[chosen] / sum(powers)
 
 
