@@ -1,4 +1,4 @@
-"""Owns the command `python -m inference`: settings from the environment, then serve until stopped."""
+"""Owns the command `python -m inference`: settings from the environment, then serve until stopped, or what else is asked for."""
 
 import argparse
 import os
@@ -9,6 +9,8 @@ import uvicorn
 from pydantic_core import PydanticUndefined
 
 from inference.app import create_app
+from inference.bench import bench
+from inference.doctor import doctor
 from inference.errors import StartError
 from inference.logs import start_logging
 from inference.model_store import find_model
@@ -21,17 +23,25 @@ examples:
   INFERENCE_PORT=9000 THREADS=4 python -m inference
   INFERENCE_HOST=0.0.0.0 INFERENCE_TOKEN=$(openssl rand -hex 24) python -m inference
   MODEL_PATH=/models/llama-3.2-1b.gguf python -m inference
+  python -m inference doctor      # will it work here, and how fast can this machine be
+  python -m inference bench       # how fast are answers
 
 settings, each an environment variable:
 """
+
+COMMANDS = {"bench": bench, "doctor": doctor}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference", description="Serve schema-true answers from a local model.", epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args()
+    parser.add_argument("command", nargs="?", choices=["serve", *COMMANDS], default="serve", help="default: serve; 'bench --help' and 'doctor --help' say more")
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     try:
+        if command:
+            return command(sys.argv[2:])
+        parser.parse_args()
         settings = read_settings()
         start_logging(settings.log_format, show_texts=settings.log_prompts)
         check_free(settings.inference_host, settings.inference_port)

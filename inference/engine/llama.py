@@ -85,30 +85,30 @@ class Llama:
         llama_cpp.llama_log_set(_collect_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         model_params = llama_cpp.llama_model_default_params()
-        self._model: Any = llama_cpp.llama_model_load_from_file(str(model_path).encode(), model_params)
-        if not self._model:
+        self.model: Any = llama_cpp.llama_model_load_from_file(str(model_path).encode(), model_params)
+        if not self.model:
             raise StartError(f"Cannot load the model {model_path}: {_last_error()}")
         params = llama_cpp.llama_context_default_params()
         params.n_ctx, params.n_seq_max, params.kv_unified = n_cells, n_seats, True
         params.n_batch = params.n_ubatch = min(n_batch, n_cells)
         params.n_threads = params.n_threads_batch = n_threads
-        self._context: Any = llama_cpp.llama_init_from_model(self._model, params)
+        self._context: Any = llama_cpp.llama_init_from_model(self.model, params)
         if not self._context:
             raise StartError(f"Cannot make a context of {n_cells} tokens for {model_path}: {_last_error()}")
         if adapter_path is not None:
             self._apply_adapter(adapter_path)
         self._memory: Any = llama_cpp.llama_get_memory(self._context)
-        self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
+        self.vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.n_cells, self.n_seats, self.n_batch = n_cells, n_seats, int(params.n_batch)
-        self.can_trim = not (llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model))
+        self.can_trim = not (llama_cpp.llama_model_is_recurrent(self.model) or llama_cpp.llama_model_is_hybrid(self.model))
         """Whether a sequence's last tokens can be taken back: without it nothing can be guessed or reused."""
         ends = (token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self.vocab, token))
         self.vocabulary = Vocabulary([self.piece(token) for token in range(self.n_vocab)], frozenset(ends))
 
     def _apply_adapter(self, path: Path) -> None:
         _check_gguf(path)
-        adapter: Any = llama_cpp.llama_adapter_lora_init(self._model, str(path).encode())
+        adapter: Any = llama_cpp.llama_adapter_lora_init(self.model, str(path).encode())
         if not adapter:
             raise StartError(f"Cannot load the adapter {path}: {_last_error()}")
         adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
@@ -138,7 +138,7 @@ class Llama:
         return [llama_cpp.llama_vocab_bos(self.vocab)] if llama_cpp.llama_vocab_get_add_bos(self.vocab) else []
 
     def chat_template(self) -> str | None:
-        template = llama_cpp.llama_model_chat_template(self._model, None)
+        template = llama_cpp.llama_model_chat_template(self.model, None)
         return template.decode() if template else None
 
     def special_text(self, token: int) -> str:
@@ -167,7 +167,7 @@ class Llama:
 
     def close(self) -> None:
         llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
+        llama_cpp.llama_model_free(self.model)
 
 
 def _check_gguf(path: Path) -> None:
