@@ -1,7 +1,6 @@
-"""Owns the command `python -m inference`: settings from the environment, then serve until stopped."""
+"""Owns the command `python -m inference`: settings from the environment, then serve until stopped, or what else is asked for."""
 
 import argparse
-import logging
 import os
 import socket
 import sys
@@ -10,10 +9,13 @@ import uvicorn
 from pydantic_core import PydanticUndefined
 
 from inference.app import create_app
+from inference.bench import bench
+from inference.doctor import doctor
 from inference.errors import StartError
 from inference.loader import START, Loader
+from inference.logs import start_logging
 from inference.models import Models
-from inference.models_command import add_models_command
+from inference.models_command import models
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -23,9 +25,14 @@ examples:
   INFERENCE_HOST=0.0.0.0 INFERENCE_TOKEN=$(openssl rand -hex 24) python -m inference
   MODEL_PATH=/models/llama-3.2-1b.gguf python -m inference
   REMOTE_URL=http://gpu-node:8000/v1 REMOTE_MODEL=my-model python -m inference
+  python -m inference doctor      # will it work here, and how fast can this machine be
+  python -m inference bench       # how fast are answers
+  python -m inference models      # list, load and unload models of a running service
 
 settings, each an environment variable:
 """
+
+COMMANDS = {"bench": bench, "doctor": doctor, "models": models}
 
 
 def main() -> int:
@@ -35,19 +42,21 @@ def main() -> int:
         epilog=EXAMPLES + _settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_models_command(parser.add_subparsers(dest="command", metavar="models"))
-    options = parser.parse_args()
-    if options.command:
-        return int(options.run(options))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    parser.add_argument("command", nargs="?", choices=["serve", *COMMANDS], default="serve", help="default: serve; the others have a --help of their own")
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     try:
+        if command:
+            return command(sys.argv[2:])
+        parser.parse_args()
         settings = read_settings()
+        start_logging(settings.log_format, show_texts=settings.log_prompts)
         check_free(settings.inference_host, settings.inference_port)
         loader = Loader(settings)
         loader.check_budget()
-        models = Models(loader.load(START), loader, longest_s=settings.deadline_s)
-        config = uvicorn.Config(create_app(settings, models), host=settings.inference_host, port=settings.inference_port, log_level="warning", timeout_graceful_shutdown=10, server_header=False)
+        live = Models(loader.load(START), loader, longest_s=settings.deadline_s)
+        config = uvicorn.Config(
+            create_app(settings, live), host=settings.inference_host, port=settings.inference_port, log_level="warning", log_config=None, timeout_graceful_shutdown=10, server_header=False
+        )
         server = uvicorn.Server(config)
         server.run()
     except StartError as error:

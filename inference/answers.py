@@ -2,6 +2,7 @@
 
 from typing import Literal, Protocol
 
+from inference.verdicts import Verdicts
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.model_version import ModelVersion
@@ -13,7 +14,7 @@ Readiness = Literal["ready", "full", "unreachable"]
 class Answers(Protocol):
     """One model that answers features: in this process (`Predictor`) or at another server (`Remote`).
 
-    `weights_sha256` is of the file that is loaded: the base's, or that of base and adapter merged; None where it is not ours.
+    `weights_sha256` is of the file that is loaded: the base's, or that of base and adapter merged; None where it is not ours. `verdicts`: how its answers were judged.
     """
 
     @property
@@ -21,6 +22,9 @@ class Answers(Protocol):
 
     @property
     def weights_sha256(self) -> str | None: ...
+
+    @property
+    def verdicts(self) -> Verdicts: ...
 
     async def predict(self, feature: AnyFeature, prompt_input: Closed, *, deadline_s: float) -> Prediction[Closed]:
         """An accepted answer. Raises Overloaded, Unavailable, PromptTooLong, DeadlineExceeded and BadAnswer."""

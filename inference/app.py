@@ -18,8 +18,11 @@ from inference.body_schema import body_schema
 from inference.errors import BadAnswer, Cancelled, CannotServe, DeadlineExceeded, InferenceError, ModelBusy, Overloaded, PromptTooLong, Rejected, RemoteRefused, Unavailable, UnknownModel
 from inference.faults import described
 from inference.hang_up import unless_gone
+from inference.logs import event
+from inference.metrics import CONTENT_TYPE, Metrics
 from inference.model_routes import model_routes
 from inference.models import Models
+from inference.observe import Observe, note
 from inference.openai_api import chat_router
 from inference.settings import Settings
 from shared_schemas.feature import AnyFeature
@@ -77,13 +80,15 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        log.info("ready: %s", models.version(first).name)
+        event(log, logging.INFO, "ready", {"model": models.version(first).name})
         yield
         if answers is models:
             await models.stop()
 
     app = FastAPI(title="TalentOps inference", version="1", lifespan=lifespan)
+    metrics = Metrics(models.loaded)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/v1/chat/completions": MAX_CHAT_BYTES}, max_s=settings.body_deadline_s)
+    app.add_middleware(Observe, metrics=metrics)
 
     async def authorized(authorization: Annotated[str | None, Header()] = None) -> None:
         if not is_allowed(settings.inference_token, authorization):
@@ -105,7 +110,7 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
             response_model=Prediction[feature.output],  # type: ignore[name-defined]
             responses=_REFUSALS,
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body_schema(feature.prompt_input)}}}},
-        )(_handler(feature, models, settings.deadline_s))
+        )(_handler(feature, models, settings))
 
     app.include_router(chat_router(models.using, authorized, settings.deadline_s))
 
@@ -119,8 +124,14 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
         names = {feature: models.version(feature).name for feature in FEATURES}
         return JSONResponse({"status": status, "model": models.version(first).model_dump(), "models": names}, 200 if status == "ready" else 503)
 
+    @app.get("/metrics", name="metrics", dependencies=[Depends(authorized)], include_in_schema=False)
+    async def shown() -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
     @app.exception_handler(InferenceError)
     async def translate(_request: Request, error: InferenceError) -> Response:
+        if settings.log_prompts:
+            note(message=str(error))
         return _failure(error)
 
     @app.exception_handler(RequestValidationError)
@@ -134,17 +145,21 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
     return app
 
 
-def _handler(feature: AnyFeature, models: Models, longest_s: float) -> Callable[[Request, Any], Awaitable[Response]]:
+def _handler(feature: AnyFeature, models: Models, settings: Settings) -> Callable[[Request, Any], Awaitable[Response]]:
     async def answer(request: Request, x_deadline_ms: Annotated[int | None, Header(ge=1, le=150_000)] = None) -> Response:
         try:
             prompt_input = feature.prompt_input.model_validate_json(await request.body())
         except ValidationError as error:
             return _error(422, "invalid_input", [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors(include_url=False)])
-        deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
+        if settings.log_prompts:
+            note(prompt_input=prompt_input.model_dump())
+        deadline_s = min(settings.deadline_s, x_deadline_ms / 1000) if x_deadline_ms else settings.deadline_s
 
         with models.answering(feature.name) as model:
             prediction = await unless_gone(request, model.predict(feature, prompt_input, deadline_s=deadline_s))
-        log.info("%s answered in %.0f ms, %d tokens", feature.name, prediction.timings.prefill_ms + prediction.timings.decode_ms, prediction.usage.output_tokens)
+        note(model=prediction.model.name, confidence=prediction.confidence, attempts=prediction.details["attempts"], **prediction.usage.model_dump(), **prediction.timings.model_dump())
+        if settings.log_prompts:
+            note(output=prediction.output.model_dump())
         return Response(prediction.model_dump_json(), media_type="application/json")
 
     return answer
@@ -157,9 +172,9 @@ def _failure(error: InferenceError) -> Response:
         return _error(403, error.code, [str(error)])
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded | Unavailable) else {}
-    log.warning("%s: %s", error.code, "answer refused" if isinstance(error, BadAnswer) else error)
     return _error(status, error.code, list(error.faults) if isinstance(error, Rejected) else [str(error)], headers)
 
 
 def _error(status: int, code: str, faults: list[str], headers: dict[str, str] | None = None) -> Response:
+    note(code=code)
     return JSONResponse({"error": {"code": code, "message": faults[0], "faults": faults}}, status, headers)

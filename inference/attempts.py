@@ -3,16 +3,20 @@
 Knows nothing of which engine answers: it is the same for a model in this process and for one at another server.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from inference.confidence import Confidence, level_confidence, text_confidence
+from inference.confidence import Confidence, level_confidence, plan_confidence, text_confidence
 from inference.engine.completion import Completion
 from inference.errors import InvalidOutput, Rejected
+from inference.verdicts import Verdicts
+from shared_schemas.calibration import IDENTITY, Calibration
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
+from shared_schemas.features.plan import PlanOutput
 from shared_schemas.features.risk import RiskOutput
 from shared_schemas.model_version import ModelVersion
 from shared_schemas.prediction import Prediction, Timings, Usage
@@ -35,8 +39,8 @@ class Attempt:
 Ask = Callable[[Attempt], Awaitable[Completion]]
 
 
-async def first_acceptable(feature: AnyFeature, prompt_input: Closed, version: ModelVersion, ask: Ask) -> Prediction[Closed]:
-    """Ask greedily, and when the feature rejects that answer, twice more by chance.
+async def first_acceptable(feature: AnyFeature, prompt_input: Closed, version: ModelVersion, ask: Ask, verdicts: Verdicts, calibration: Calibration = IDENTITY) -> Prediction[Closed]:
+    """Ask greedily, and when the feature rejects that answer, twice more by chance. `verdicts` is told of each.
 
     Raises what `ask` raises, InvalidOutput, and Rejected with the last attempt's faults.
     """
@@ -44,13 +48,15 @@ async def first_acceptable(feature: AnyFeature, prompt_input: Closed, version: M
     while True:
         done = await ask(Attempt(TEMPERATURE if tried else 0.0, len(tried)))
         tried.append(done)
+        began = time.perf_counter()
         output = _parsed(feature, done)
         faults = feature.reject(prompt_input, output)
+        verdicts.note(feature.name, faults, time.perf_counter() - began)
         if not faults:
             break
         if len(tried) == ATTEMPTS:
             raise Rejected(faults)
-    confidence = _confidence(output, done)
+    confidence = _confidence(output, done, calibration)
     return Prediction(
         output=output,
         confidence=confidence.percent,
@@ -75,7 +81,11 @@ def _parsed(feature: AnyFeature, done: Completion) -> Closed:
     return output
 
 
-def _confidence(output: Closed, done: Completion) -> Confidence:
-    if isinstance(output, RiskOutput):
-        return level_confidence(done, output.risk_level) if done.first_letters else UNMEASURED
-    return text_confidence(done) if done.log_probabilities else UNMEASURED
+def _confidence(output: Closed, done: Completion, calibration: Calibration) -> Confidence:
+    match output:
+        case RiskOutput():
+            return level_confidence(done, output.risk_level, calibration) if done.first_letters else UNMEASURED
+        case PlanOutput():
+            return plan_confidence(done, calibration) if done.log_probabilities else UNMEASURED
+        case _:
+            return text_confidence(done, calibration) if done.log_probabilities else UNMEASURED

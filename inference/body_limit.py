@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inference.observe import note
+
 
 class _Refused(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -59,6 +61,7 @@ class BodyLimit:
 
 
 async def _refuse(refused: _Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    note(code=refused.code)
     message = str(refused)
     error = {"code": refused.code, "message": message, "faults": [message], "type": "invalid_request_error", "param": None}
     await JSONResponse({"error": error}, refused.status, {"connection": "close"})(scope, receive, send)

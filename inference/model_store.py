@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from inference.engine.merge import MERGE_VERSION, merge
 from inference.errors import StartError
 from inference.settings import Settings
+from shared_schemas.calibration import Calibration
+from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion
 
 DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -21,12 +24,14 @@ DEFAULT_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 STARTER = Path(__file__).parent / "adapters" / "starter"
 NO_ADAPTER = NOWHERE = Path("none")
 
+_CALIBRATIONS: TypeAdapter[dict[str, Calibration]] = TypeAdapter(dict[str, Calibration])
+
 
 @dataclass(frozen=True)
 class ModelFiles:
     """`merged`: base and adapter in one file, for speed; without it the adapter is applied at run time. `phrases`: answers
     that the model was trained on, one a line behind its feature and a tab; guesses come from them. `weights_sha256` is of
-    the file that is loaded, `weights`."""
+    the file that is loaded, `weights`. `calibrations`: by feature, where the version brings one."""
 
     base: Path
     adapter: Path | None
@@ -34,6 +39,7 @@ class ModelFiles:
     weights_sha256: str | None = None
     merged: Path | None = None
     phrases: Path | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
     def weights(self) -> Path:
@@ -69,7 +75,7 @@ def model_in(folder: Path, settings: Settings) -> ModelFiles:
     version = _read_version(folder / "manifest.json")
     if version.base_sha256 != sha256 or version.adapter_sha256:
         raise StartError(f"Cannot use the model {whole}: its sha256 is {sha256}, its manifest names {version.base_sha256}" + (" and an adapter" if version.adapter_sha256 else ""))
-    return ModelFiles(whole, None, version, sha256, phrases=_phrases(folder))
+    return ModelFiles(whole, None, version, sha256, phrases=_phrases(folder), calibrations=read_calibrations(folder / "manifest.json"))
 
 
 def _merged(files: ModelFiles, cache: Path) -> ModelFiles:
@@ -104,7 +110,7 @@ def _with_adapter(base: Path, base_sha256: str, folder: Path) -> ModelFiles:
     found = file_sha256(adapter)
     if found != version.adapter_sha256:
         raise StartError(f"Cannot use the adapter {adapter}: its sha256 is {found}, its manifest says {version.adapter_sha256}")
-    return ModelFiles(base, adapter, version, base_sha256, phrases=_phrases(folder))
+    return ModelFiles(base, adapter, version, base_sha256, phrases=_phrases(folder), calibrations=read_calibrations(folder / "manifest.json"))
 
 
 def _phrases(folder: Path) -> Path | None:
@@ -120,6 +126,23 @@ def _read_version(manifest: Path) -> ModelVersion:
         raise StartError(f"Cannot read the adapter's manifest {manifest}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise StartError(f"Cannot use the adapter's manifest {manifest}: {type(error).__name__}") from None
+
+
+def read_calibrations(manifest: Path) -> dict[str, Calibration]:
+    """By feature, those that a readable manifest holds under `calibration`. Raises StartError for one that cannot be applied."""
+    content: Any = json.loads(manifest.read_text())
+    if "calibration" not in content:
+        return {}
+    try:
+        calibrations = _CALIBRATIONS.validate_python(content["calibration"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, ("calibration", *fault["loc"])))
+        raise StartError(f"Cannot use the adapter's manifest {manifest}: {place}: {fault['msg']}") from None
+    unknown = sorted(set(calibrations) - set(FEATURES))
+    if unknown:
+        raise StartError(f"Cannot use the adapter's manifest {manifest}: calibration.{unknown[0]}: there is no such feature")
+    return calibrations
 
 
 def file_sha256(path: Path) -> str:

@@ -102,6 +102,10 @@ class Models:
     def version(self, feature: str) -> ModelVersion:
         return self._answering[feature].answers.version
 
+    def loaded(self) -> list[Answers]:
+        """All that are loaded, those that finish their last requests too."""
+        return [live.answers for live in (*self._live.values(), *self._draining)]
+
     def facts(self) -> list[ModelFacts]:
         facts = [_facts(live, "live", self._features_of(live)) for live in self._live.values()]
         facts += [_facts(live, "draining", []) for live in self._draining]

@@ -29,9 +29,11 @@ class _Refused(InferenceError):
     code = "refused"
 
 
-def add_models_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("models", help="list, load and unload models of a running service", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(run=run)
+def models(arguments: list[str]) -> int:
+    """The command's exit status: 1 when the service would not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference models", description="List, load and unload models of a running service.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     deeds = parser.add_subparsers(dest="deed", required=True, metavar="list|load|unload")
     url = argparse.ArgumentParser(add_help=False)
     url.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('INFERENCE_PORT') or 8100}", help="where the service listens (default: %(default)s)")
@@ -43,9 +45,7 @@ def add_models_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     load.add_argument("--no-wait", action="store_true", help="return at once; `list` says what became of it")
     unload = deeds.add_parser("unload", parents=[url], help="unload a model that answers nothing")
     unload.add_argument("name")
-
-
-def run(options: argparse.Namespace) -> int:
+    options = parser.parse_args(arguments)
     try:
         answer = _answer(options)
     except _Refused as error:

@@ -5,7 +5,6 @@ Honoured or refused by name, never ignored. Knows nothing of features, nor of wh
 
 import asyncio
 import json
-import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -45,14 +44,13 @@ from inference.chat_text import ChatText
 from inference.engine.completion import Completion, Job, Sampler
 from inference.errors import BadAnswer, BadRequest, Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Truncated, UnknownModel, UnusableSchema
 from inference.hang_up import unless_gone
+from inference.observe import note
 from inference.predict import Predictor
 from inference.strict_json import place, read_json
 from shared_schemas.feature import Message
 
 GREEDY_BELOW = 0.01
 """A lower temperature than this is no chance at all."""
-
-log = logging.getLogger("inference.chat")
 
 _STATUS: tuple[tuple[type[InferenceError], int, str], ...] = (
     (Unauthorized, 401, "authentication_error"),
@@ -126,6 +124,7 @@ def chat_router(using: Callable[[str], AbstractContextManager[Answers]], authori
 
     @router.post(
         "/v1/chat/completions",
+        name="chat",
         response_model=ChatCompletion,
         responses={
             200: {"description": "The answer; as server-sent events of `chat.completion.chunk` when `stream` is true", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
@@ -143,7 +142,7 @@ def chat_router(using: Callable[[str], AbstractContextManager[Answers]], authori
                 return await _stream(request, asked, lease)
             done = await unless_gone(request, model.complete(asked.job))
         reason = asked.finish(done)
-        log.info("chat answered in %.0f ms, %d tokens, %s", done.prefill_ms + done.decode_ms, len(done.tokens), reason)
+        _note(asked, done, reason)
         text = ChatText(asked.wanted.stops).feed(done.text.encode(), final=True)
         answer = ChatCompletion(choices=[Choice(message=AnswerMessage(content=text), finish_reason=reason)], usage=_usage(done), **_identity(asked.model))
         return Response(answer.model_dump_json(), media_type="application/json")
@@ -253,7 +252,8 @@ async def _news(asked: Asked) -> AsyncIterator[bytes | Completion]:
         yield await answering
     finally:
         asked.job.cancel()
-        answering.cancel()
+        if not answering.cancel() and not answering.cancelled():
+            answering.exception()  # nobody may be left to hear of it
 
 
 async def _events(asked: Asked, first: bytes | Completion, news: AsyncIterator[bytes | Completion]) -> AsyncIterator[bytes]:
@@ -277,16 +277,17 @@ async def _events(asked: Asked, first: bytes | Completion, news: AsyncIterator[b
             new = await anext(news)
         if said := text.feed(b"", final=True):
             yield chunk([ChunkChoice(delta=Delta(content=said))])
-        yield chunk([ChunkChoice(delta=Delta(), finish_reason=asked.finish(new))])
+        reason = asked.finish(new)
+        yield chunk([ChunkChoice(delta=Delta(), finish_reason=reason)])
+        _note(asked, new, reason)
     except InferenceError as error:
-        log.warning("chat stream: %s", error.code)
+        note(code=error.code)
         yield _event({"error": _fault(error)[2].model_dump()})
         return
     finally:
         await news.aclose()  # type: ignore[attr-defined]
     if with_usage:
         yield chunk([], _usage(new))
-    log.info("chat streamed in %.0f ms, %d tokens", new.prefill_ms + new.decode_ms, len(new.tokens))
     yield b"data: [DONE]\n\n"
 
 
@@ -308,9 +309,15 @@ def _usage(done: Completion) -> ChatUsage:
     )
 
 
+def _note(asked: Asked, done: Completion, reason: FinishReason) -> None:
+    """For the request's log line."""
+    figures = {name: round(getattr(done, name), 2) for name in ("queue_ms", "prefill_ms", "decode_ms")}
+    note(model=asked.model.version.name, ended=reason, stream=asked.wanted.stream, prompt_tokens=done.prompt_tokens, output_tokens=len(done.tokens), **figures)
+
+
 def _refusal(error: InferenceError) -> Response:
     status, headers, fault = _fault(error)
-    log.warning("chat: %d %s", status, fault.code)
+    note(code=fault.code)
     return JSONResponse(FaultBody(error=fault).model_dump(), status, headers)
 
 

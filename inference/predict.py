@@ -21,6 +21,8 @@ from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
 from inference.errors import BadRequest, StartError, UnusableSchema
 from inference.model_store import ModelFiles
+from inference.verdicts import Verdicts
+from shared_schemas.calibration import IDENTITY
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature, Message
 from shared_schemas.features import FEATURES
@@ -44,6 +46,8 @@ class Predictor:
     def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64, beside: "Predictor | None" = None) -> None:
         self.version = model.version
         self.weights_sha256 = model.weights_sha256
+        self.verdicts = Verdicts()
+        self._calibrations = model.calibrations
         self.llama: Llama = Llama(
             beside.llama.weights if beside else model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads
         )
@@ -94,7 +98,7 @@ class Predictor:
             job = Job(prompt, self._grammars[feature.name], feature.max_tokens, watch_at=watch_at, sampler=sampler, deadline=deadline)
             return await self.complete(job, is_again=attempt.seed > 0)
 
-        return await first_acceptable(feature, prompt_input, self.version, ask)
+        return await first_acceptable(feature, prompt_input, self.version, ask, self.verdicts, self._calibrations.get(feature.name, IDENTITY))
 
     def predict_now(self, feature: AnyFeature, prompt_input: Closed) -> Prediction[Closed]:
         """`predict` for callers without an event loop: one at a time."""

@@ -17,6 +17,7 @@ from inference.engine.completion import Completion
 from inference.errors import DeadlineExceeded, InferenceError, Overloaded, RemoteRefused, Unavailable
 from inference.remote_reply import read_reply
 from inference.settings import Settings
+from inference.verdicts import Verdicts
 from shared_schemas.closed import Closed
 from shared_schemas.feature import AnyFeature
 from shared_schemas.model_version import ModelVersion
@@ -41,6 +42,7 @@ class Remote:
             raise InferenceError("REMOTE_URL and REMOTE_MODEL are not set")
         self.version = ModelVersion(name=settings.remote_model, prompt_style=settings.remote_prompt_style)
         self.weights_sha256: str | None = None
+        self.verdicts = Verdicts()
         self._dialect = settings.remote_dialect
         key = settings.remote_api_key.get_secret_value() if settings.remote_api_key else "none"
         self._client = AsyncOpenAI(base_url=str(settings.remote_url), api_key=key, max_retries=0, timeout=Timeout(None, connect=_CONNECT_S))
@@ -64,7 +66,7 @@ class Remote:
         self._asked += 1
         try:
             async with asyncio.timeout(None if deadline_s == float("inf") else deadline_s):
-                return await first_acceptable(feature, prompt_input, self.version, ask)
+                return await first_acceptable(feature, prompt_input, self.version, ask, self.verdicts)
         except TimeoutError:
             raise DeadlineExceeded("No answer within its deadline") from None
         finally:

@@ -51,6 +51,7 @@ def _weigh(done: Completion, tokens: Sequence[ChatCompletionTokenLogprob], *, is
     for start, token in zip(starts, tokens, strict=True):
         if any(begin <= start < end for begin, end in values):
             done.log_probabilities.append(max(token.logprob, -100.0))
+            done.log_masked.append(None)
             done.chosen_at.append(start)
     level = _LEVEL.search(text)
     if is_risk and level:

@@ -11,6 +11,7 @@ from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.errors import StartError
+from inference.logs import LogFormat
 from shared_schemas.feature import PromptStyle
 
 MIN_TOKEN = 16
@@ -47,6 +48,8 @@ class Settings(BaseSettings):
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="requests that may wait; one more gets 503")
     body_deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(10, description="longest time for a request's body to arrive; then 408")
+    log_format: LogFormat | None = Field(None, description="'json' (one object a line) or 'text'; default: text on a terminal, else json")
+    log_prompts: bool = Field(False, description="log prompts and answers too, which hold what users wrote: for debugging only")
     deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(20, description="longest time for one request, waiting included")
 
 

@@ -6,6 +6,8 @@ Knows no feature and no model; each check returns a sentence of what is wrong, o
 import re
 from collections.abc import Iterator, Sequence
 
+from shared_schemas.fault import Fault
+
 JARGON = ("allocated hours", "predicted delay", "predicted total", "velocity", "progress ratio", "threat level", "points/hour")
 """Words of the metrics layer that a person must not read (contract.md 1.4)."""
 
@@ -21,38 +23,38 @@ def similar(first: str, second: str) -> bool:
     return a == b or len(a & b) >= SAME * len(a | b)
 
 
-def repeats(texts: Sequence[str], what: str) -> Iterator[str]:
+def repeats(texts: Sequence[str], what: str) -> Iterator[Fault]:
     for i, text in enumerate(texts):
         if any(similar(text, earlier) for earlier in texts[:i]):
-            yield f"{what} repeat each other: {text!r}"
+            yield Fault("repetition", f"{what} repeat each other: {text!r}")
 
 
-def jargon(texts: Sequence[str]) -> Iterator[str]:
+def jargon(texts: Sequence[str]) -> Iterator[Fault]:
     for text in texts:
         for word in JARGON:
             if word in text.casefold():
-                yield f"jargon {word!r} in {text!r}"
+                yield Fault("jargon", f"jargon {word!r} in {text!r}")
 
 
-def nonsense(texts: Sequence[str], *, words: int) -> Iterator[str]:
+def nonsense(texts: Sequence[str], *, words: int) -> Iterator[Fault]:
     """Texts with fewer than `words` distinct words, or with one word filling a third of six or more."""
     for text in texts:
         found = [word.casefold() for word in _WORD.findall(text)]
         if len(set(found)) < words:
-            yield f"not a sentence: {text!r}"
+            yield Fault("nonsense", f"not a sentence: {text!r}")
         elif len(found) >= 6 and max(found.count(word) for word in found) * 3 > len(found):
-            yield f"one word over and over: {text!r}"
+            yield Fault("nonsense", f"one word over and over: {text!r}")
 
 
-def unclean(texts: Sequence[str]) -> Iterator[str]:
+def unclean(texts: Sequence[str]) -> Iterator[Fault]:
     """Texts with control characters or halves of characters: a model can spell them as escapes, PostgreSQL cannot store all of them."""
     for text in texts:
         if _UNCLEAN.search(text):
-            yield f"a control character in {text!r}"
+            yield Fault("control_character", f"a control character in {text!r}")
 
 
-def cut_off(texts: Sequence[str]) -> Iterator[str]:
+def cut_off(texts: Sequence[str]) -> Iterator[Fault]:
     """Sentences that stop before they end."""
     for text in texts:
         if text.rstrip()[-1:] not in {".", "!", "?"}:
-            yield f"ends in the middle of a sentence: {text!r}"
+            yield Fault("cut_off", f"ends in the middle of a sentence: {text!r}")

@@ -15,11 +15,12 @@ from inference.engine.grammar import Grammar
 @dataclass
 class Completion:
     """What came out. `log_probabilities`: the model's own, of each token that was chosen rather than forced; `chosen_at`
-    says where each of them stands in the text (its first byte).
+    says where each of them stands in the text (its first byte). `log_masked`: its log-probability among what the schema
+    allowed there, where that was computed, else None: never the model's own (llama.cpp PR 12643 confused the two).
 
     `first_letters`: the distribution over the answer's byte at the watched position, renormalised over what the schema
-    allows there; `allowed_mass`: the probability that the model itself gave to all of that. `is_cut`: free text that
-    reached its limit.
+    allows there; `allowed_mass`: the probability that the model itself gave to all of that. `mask_s`: seconds that each
+    mask took. `is_cut`: free text that reached its limit.
     """
 
     text: str = ""
@@ -31,12 +32,14 @@ class Completion:
     steps: int = 0
     log_probabilities: list[float] = field(default_factory=list)
     chosen_at: list[int] = field(default_factory=list)
+    log_masked: list[float | None] = field(default_factory=list)
     first_letters: dict[str, float] = field(default_factory=dict)
     allowed_mass: float = 0.0
     is_cut: bool = False
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    mask_s: list[float] = field(default_factory=list)
 
 
 @dataclass

@@ -126,7 +126,7 @@ class Llama:
         if not weights.hold():
             raise StartError(f"Cannot use the model {weights.path}: it has been freed")
         self.weights = weights
-        self._model: Any = weights.model
+        self.model: Any = weights.model
         self._context: Any = None
         self._adapter: Any = None
         try:
@@ -141,22 +141,22 @@ class Llama:
         params.n_ctx, params.n_seq_max, params.kv_unified = n_cells, n_seats, True
         params.n_batch = params.n_ubatch = min(n_batch, n_cells)
         params.n_threads = params.n_threads_batch = n_threads
-        self._context = llama_cpp.llama_init_from_model(self._model, params)
+        self._context = llama_cpp.llama_init_from_model(self.model, params)
         if not self._context:
             raise StartError(f"Cannot make a context of {n_cells} tokens for {self.weights.path}: {_last_error()}")
         if adapter_path is not None:
             self._apply_adapter(adapter_path)
         self._memory: Any = llama_cpp.llama_get_memory(self._context)
-        self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
+        self.vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.n_cells, self.n_seats, self.n_batch = n_cells, n_seats, int(params.n_batch)
-        self.can_trim = not (llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model))
+        self.can_trim = not (llama_cpp.llama_model_is_recurrent(self.model) or llama_cpp.llama_model_is_hybrid(self.model))
         """Whether a sequence's last tokens can be taken back: without it nothing can be guessed or reused."""
         self.vocabulary = self.weights.vocabulary
 
     def _apply_adapter(self, path: Path) -> None:
         _check_gguf(path)
-        self._adapter = llama_cpp.llama_adapter_lora_init(self._model, str(path).encode())
+        self._adapter = llama_cpp.llama_adapter_lora_init(self.model, str(path).encode())
         if not self._adapter:
             raise StartError(f"Cannot load the adapter {path}: {_last_error()}")
         adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(self._adapter)
@@ -197,7 +197,7 @@ class Llama:
         return [llama_cpp.llama_vocab_bos(self.vocab)] if llama_cpp.llama_vocab_get_add_bos(self.vocab) else []
 
     def chat_template(self) -> str | None:
-        template = llama_cpp.llama_model_chat_template(self._model, None)
+        template = llama_cpp.llama_model_chat_template(self.model, None)
         return template.decode() if template else None
 
     def special_text(self, token: int) -> str:

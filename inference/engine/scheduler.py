@@ -9,9 +9,9 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 
 from inference.engine.completion import Completion, Job
+from inference.engine.counts import Counts
 from inference.engine.llama import Batch, Llama
 from inference.engine.phrases import Phrases
 from inference.engine.sequence import Feed
@@ -29,24 +29,6 @@ SHORT = 48
 """A sequence with at most this many tokens to feed needs no piecewise feeding."""
 
 log = logging.getLogger("inference.engine")
-
-
-@dataclass
-class Counts:
-    """What the engine did since it began. `step_tokens`: fed in all steps; `busy_s`: seconds inside llama.cpp."""
-
-    steps: int = 0
-    step_tokens: int = 0
-    rows: int = 0
-    busy_s: float = 0.0
-    answers: int = 0
-    failures: int = 0
-    cancelled: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    answer_tokens: int = 0
-    forced_tokens: int = 0
-    guessed_tokens: int = 0
 
 
 class Engine:
@@ -97,7 +79,7 @@ class Engine:
         self._thread.start()
 
     def submit(self, job: Job, *, is_again: bool = False) -> Job:
-        """Take a job; its future gets a Completion or an InferenceError. Raises Overloaded and PromptTooLong at once.
+        """Take a job; its future gets a Completion or an InferenceError. Raises Overloaded, PromptTooLong and Cancelled at once.
 
         `is_again`: another attempt at a request that was let in before; it goes to the front and is not refused.
         """
@@ -109,7 +91,8 @@ class Engine:
                 raise Overloaded(0, retry_after_s=1)
             if self.is_full and not is_again:
                 raise Overloaded(len(self._waiting), retry_after_s=max(1, round(self._recent_s * (len(self._waiting) + len(self._live)) / self.parallel)))
-            job.future.set_running_or_notify_cancel()  # from here on only the engine ends it: a cancelled caller is told by `gone`
+            if not job.future.set_running_or_notify_cancel():  # from here on only the engine ends it: a cancelled caller is told by `gone`
+                raise Cancelled("Nobody waits for the answer any more")
             (self._waiting.appendleft if is_again else self._waiting.append)(job)
             self._news.notify()
         return job
@@ -121,9 +104,6 @@ class Engine:
             self._news.notify()
         if self._thread.is_alive():
             self._thread.join()
-
-    def facts(self) -> dict[str, float]:
-        return {**asdict(self.counts), "waiting": self.waiting, "live": self.live, "phrases": len(self.phrases)}
 
     def _run(self) -> None:
         while True:
@@ -216,9 +196,9 @@ class Engine:
             for sequence in list(self._live):
                 self._end(sequence, error)
             return
-        self.counts.busy_s += time.perf_counter() - began
+        self.counts.step_s.add(time.perf_counter() - began)
         self.counts.steps += 1
-        self.counts.step_tokens += self._batch.used
+        self.counts.step_tokens.add(self._batch.used)
         self.counts.rows += self._batch.rows
         row = 0
         for sequence, feed in feeds:
@@ -267,12 +247,13 @@ class Engine:
             self._kept[sequence.seat] = prompt
         else:
             self._release(sequence.seat)
+        self._count(sequence.done)
         if error is not None:
             self._fail(sequence.job, error)
             return
         done = sequence.result()
+        self._count_finished(done)
         self._recent_s = 0.8 * self._recent_s + 0.2 * (done.prefill_ms + done.decode_ms) / 1000
-        self._count(done)
         sequence.job.future.set_result(done)
 
     def _fail(self, job: Job, error: InferenceError) -> None:
@@ -283,12 +264,20 @@ class Engine:
         job.future.set_exception(error)
 
     def _count(self, done: Completion) -> None:
-        self.counts.answers += 1
         self.counts.prompt_tokens += done.prompt_tokens
         self.counts.cached_tokens += done.cached_tokens
         self.counts.answer_tokens += len(done.tokens)
         self.counts.forced_tokens += done.forced_tokens
         self.counts.guessed_tokens += done.guessed_tokens
+        for mask_s in done.mask_s:
+            self.counts.mask_s.add(mask_s)
+
+    def _count_finished(self, done: Completion) -> None:
+        self.counts.answers += 1
+        self.counts.queue_s.add(done.queue_ms / 1000)
+        self.counts.prefill_s.add(done.prefill_ms / 1000)
+        self.counts.decode_s.add(done.decode_ms / 1000)
+        self.counts.masks_s.add(sum(done.mask_s))
 
 
 def _ended(job: Job, now: float) -> InferenceError | None:

@@ -94,8 +94,9 @@ class Sequence:
         chosen: list[int] = []
         for row in range(len(fed.rows)):
             self.tail = []
-            token = self._choose(logits[row], int(best[row]))
+            token, log_masked = self._choose(logits[row], int(best[row]))
             chosen.append(token)
+            self.done.log_masked.append(log_masked)
             if self._take(token):
                 break
             if row >= len(self._segments) or token != self._guesses[row]:
@@ -140,17 +141,22 @@ class Sequence:
             self._segments.append(segment)
             context = [*context, *segment][-LONGEST:]
 
-    def _choose(self, logits: Logits, best: int) -> int:
+    def _choose(self, logits: Logits, best: int) -> tuple[int, float | None]:
+        """The next token, and its log-probability under the mask if one was computed."""
         if self._matcher is None:
-            return self.job.sampler.pick(logits) if self.job.sampler else best
+            return (self.job.sampler.pick(logits) if self.job.sampler else best), None
         ahead = self.job.watch_at - len(self._answer)
         watching = ahead >= 0
         if not (watching or self.job.sampler) and self._matcher.allows(best):
-            return best
+            return best, None
+        began = time.perf_counter()
         allowed = self._matcher.allowed()
+        self.done.mask_s.append(time.perf_counter() - began)
         if watching:
             self._record(allowed, logits, ahead)
-        return int(allowed[self.job.sampler.pick(logits[allowed]) if self.job.sampler else np.argmax(logits[allowed])])
+        among = logits[allowed]
+        place = self.job.sampler.pick(among) if self.job.sampler else int(among.argmax())
+        return int(allowed[place]), float(among[place] - among.max() - np.log(np.exp(among - among.max()).sum()))
 
     def _take(self, token: int) -> bool:
         """The token is certain; whether the answer is complete. Raises Truncated."""
@@ -158,6 +164,7 @@ class Sequence:
         if self._matcher is None:
             if token in self._vocabulary.ends:
                 self.done.chosen_at.pop()
+                self.done.log_masked.pop()
                 self.is_finished = True
                 return True
             self._append([token])

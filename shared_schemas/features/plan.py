@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from shared_schemas import wording
 from shared_schemas.closed import Closed
+from shared_schemas.fault import Fault
 from shared_schemas.feature import Feature
 
 Phase = Literal["requirement_refiner", "design_guidance", "build_guidance", "acceptance_criteria", "deployment"]
@@ -66,17 +67,17 @@ def prose(answer: PlanOutput) -> list[str]:
     return [step.title for step in answer.suggested_plan] + answer.overall_risks + answer.assumptions
 
 
-def reject(task: PlanInput, answer: PlanOutput) -> list[str]:
+def reject(task: PlanInput, answer: PlanOutput) -> list[Fault]:
     return list(_faults(answer))
 
 
-def _faults(answer: PlanOutput) -> Iterator[str]:
+def _faults(answer: PlanOutput) -> Iterator[Fault]:
     titles = [step.title for step in answer.suggested_plan]
     remarks = answer.overall_risks + answer.assumptions
     order = [PHASES.index(step.phase) for step in answer.suggested_plan]
     if order != sorted(order):
-        yield "the phases are not in lifecycle order"
-    yield from (f"the title {title!r} has spaces around it" for title in titles if title != title.strip())
+        yield Fault("order", "the phases are not in lifecycle order")
+    yield from (Fault("spaces", f"the title {title!r} has spaces around it") for title in titles if title != title.strip())
     yield from wording.unclean([*titles, *remarks])
     yield from wording.nonsense(titles, words=2)
     yield from wording.nonsense(remarks, words=3)

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from shared_schemas import wording
 from shared_schemas.closed import Closed
+from shared_schemas.fault import Fault
 from shared_schemas.feature import Feature
 
 Level = Literal["low", "medium", "high"]
@@ -180,14 +181,14 @@ def prose(answer: RiskOutput) -> list[str]:
     return [*answer.reasons, *answer.recommended_actions]
 
 
-def reject(task: RiskInput, answer: RiskOutput) -> list[str]:
+def reject(task: RiskInput, answer: RiskOutput) -> list[Fault]:
     return list(_faults(task, answer))
 
 
-def _faults(task: RiskInput, answer: RiskOutput) -> Iterator[str]:
+def _faults(task: RiskInput, answer: RiskOutput) -> Iterator[Fault]:
     texts = prose(answer)
     if abs(LEVELS.index(answer.risk_level) - LEVELS.index(task.level)) > 1:
-        yield f"level {answer.risk_level!r} is two steps from the metrics' {task.level!r}"
+        yield Fault("level", f"level {answer.risk_level!r} is two steps from the metrics' {task.level!r}")
     yield from wording.unclean(texts)
     yield from wording.nonsense(texts, words=3)
     yield from wording.cut_off(texts)
@@ -195,21 +196,21 @@ def _faults(task: RiskInput, answer: RiskOutput) -> Iterator[str]:
     yield from wording.jargon(texts)
     words = MILESTONE_WORDS.get(task.milestone)
     if words and not any(words.search(reason) for reason in answer.reasons):
-        yield f"the milestone {task.milestone!r} is not addressed"
+        yield Fault("milestone", f"the milestone {task.milestone!r} is not addressed")
     yield from _invented_figures(task, texts)
     for text in answer.reasons:
         if task.done_percent < 100 and ALL_DONE.search(text):
-            yield f"not everything is done: {text!r}"
+            yield Fault("untrue", f"not everything is done: {text!r}")
         if task.done_percent > 0 and NONE_DONE.search(text):
-            yield f"something is done: {text!r}"
+            yield Fault("untrue", f"something is done: {text!r}")
 
 
-def _invented_figures(task: RiskInput, texts: Sequence[str]) -> Iterator[str]:
+def _invented_figures(task: RiskInput, texts: Sequence[str]) -> Iterator[Fault]:
     """Percentages that the input does not hold, or holds as something else: the commonest way in which a small model is wrong."""
     known = {task.done_percent, task.gone_percent, 100 - task.done_percent} | set(MILESTONE_FIGURES.get(task.milestone, ()))
     for text in texts:
-        yield from (f"the figure {figure} % is not in the task: {text!r}" for figure in FIGURE.findall(text) if int(figure) not in known)
-        yield from (f"{figure} % is not what is done (trap T4): {text!r}" for figure in DONE_FIGURE.findall(text) if int(figure) != task.done_percent)
+        yield from (Fault("figure", f"the figure {figure} % is not in the task: {text!r}") for figure in FIGURE.findall(text) if int(figure) not in known)
+        yield from (Fault("figure", f"{figure} % is not what is done (trap T4): {text!r}") for figure in DONE_FIGURE.findall(text) if int(figure) != task.done_percent)
 
 
 def score(answer: RiskOutput, reference: RiskOutput) -> dict[str, float]:

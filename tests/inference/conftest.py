@@ -41,7 +41,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 def service(predictor: Predictor) -> Iterator[str]:
     """The address of the service behind a real server, for what only a real connection can show."""
     settings = Settings(inference_token=SecretStr(TOKEN), deadline_s=120, body_deadline_s=1)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, predictor), port=0, log_level="error", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, predictor), port=0, log_level="error", log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, name="server", daemon=True)
     thread.start()
     while not server.started:

@@ -82,7 +82,7 @@ class FarSide:
 @asynccontextmanager
 async def listening(far: FarSide) -> AsyncIterator[None]:
     routes = [Route("/v1/chat/completions", far.chat, methods=["POST"]), Route("/v1/models", far.models)]
-    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=far.port, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=far.port, log_level="warning", log_config=None))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

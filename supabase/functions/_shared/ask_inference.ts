@@ -1,5 +1,6 @@
 import type { FeatureName } from "./features.gen.ts";
 import type { Cause } from "./policy.ts";
+import type { Ids } from "./trace.ts";
 import { isOutput, type Outputs } from "./validate_output.ts";
 
 export type Answered<F extends FeatureName> = {
@@ -17,13 +18,13 @@ export type Asked<F extends FeatureName> = { answer: Answered<F> } | { cause: Ca
 export type AskInference = <F extends FeatureName>(
   feature: F,
   promptInput: unknown,
-  requestId: string,
+  ids: Ids,
   timeMs: number,
 ) => Promise<Asked<F>>;
 
 /** Asks the inference service once, within `timeMs`. Never throws: whatever goes wrong has a name. No url: asks nobody. */
 export function inferenceClient(url: string, token: string): AskInference {
-  return async (feature, promptInput, requestId, timeMs) => {
+  return async (feature, promptInput, ids, timeMs) => {
     if (!url) return { cause: "misconfigured" };
     try {
       const response = await fetch(`${url.replace(/\/+$/, "")}/v1/features/${feature}`, {
@@ -32,7 +33,8 @@ export function inferenceClient(url: string, token: string): AskInference {
           "authorization": `Bearer ${token}`,
           "content-type": "application/json",
           "x-deadline-ms": String(timeMs),
-          "x-request-id": requestId,
+          "x-request-id": ids.request,
+          "traceparent": ids.traceparent,
         },
         body: JSON.stringify(promptInput),
         signal: AbortSignal.timeout(timeMs),

@@ -12,6 +12,7 @@ import { readBody } from "./read_body.ts";
 import { RequestError } from "./request_error.ts";
 import { respond } from "./respond.ts";
 import { type Outcome, runChain } from "./run_chain.ts";
+import { type Ids, traceparent } from "./trace.ts";
 import { Unauthorized } from "./unauthorized.ts";
 import { warnOnce } from "./warn_once.ts";
 
@@ -67,7 +68,9 @@ async function answer<F extends FeatureName>(
 
   const id = crypto.randomUUID();
   const deadline = arrived + services.deadlineMs;
-  const askSlm = (promptInput: unknown, timeMs: number) => services.askInference(door.feature, promptInput, id, timeMs);
+  const ids = { request: id, traceparent: traceparent(request.headers.get("traceparent"), id) };
+  const askSlm = (promptInput: unknown, timeMs: number) =>
+    services.askInference(door.feature, promptInput, ids, timeMs);
   // Asking the private model gives nothing away, so a caller who went there last time need not wait for the policy.
   const behind = wanted.similarTo === null ? last.get(userId) : undefined;
   let asking = performance.now();
@@ -114,7 +117,7 @@ async function answer<F extends FeatureName>(
   };
   const { output, confidence } = said;
   const modelMs = Math.round(performance.now() - asking);
-  services.background(close(services, door.feature, prepared, order, outcome, {
+  services.background(close(services, door.feature, ids, prepared, order, outcome, {
     ...started,
     output,
     confidence,
@@ -140,12 +143,13 @@ async function answer<F extends FeatureName>(
 async function close<F extends FeatureName>(
   services: Services,
   feature: F,
+  ids: Ids,
   prepared: Prepared,
   order: Chain,
   outcome: Outcome<F>,
   row: LedgerRow & { output: unknown },
 ): Promise<void> {
-  const shadow = order.shadow ? await castShadow(services, feature, prepared, row) : null;
+  const shadow = order.shadow ? await castShadow(services, feature, ids, prepared, row) : null;
   const answered = row.provider === "slm" || row.provider === "cloud";
   const alternative = await counted(feature, prepared.promptInput, row.output);
   await services.ledger.close({
@@ -174,11 +178,12 @@ async function counted(feature: FeatureName, promptInput: unknown, output: unkno
 async function castShadow<F extends FeatureName>(
   services: Services,
   feature: F,
+  ids: Ids,
   prepared: Prepared,
   row: LedgerRow & { output: unknown },
 ): Promise<unknown> {
   const began = performance.now();
-  const asked = await services.askInference(feature, prepared.promptInput, row.id, services.deadlineMs);
+  const asked = await services.askInference(feature, prepared.promptInput, ids, services.deadlineMs);
   const ms = Math.round(performance.now() - began);
   if ("cause" in asked) return { cause: asked.cause, ms };
   const { output, confidence, model } = asked.answer;
