@@ -22,7 +22,8 @@ class StandIn:
     """`asked`: requests by question; `billed`: what it would be paid for, one for each key where it honours keys.
 
     What it does: `statuses`: answer these first instead; `hang_up`: work on so many and hang up before the answer; `said`: what an
-    answer says; `changed`: the whole body of an answer, as text; `answered_of_batch`: end these batches as expired, with so many answers.
+    answer says; `changed`: the whole body of an answer, as text; `answered_of_batch`: end these batches as expired, with so many answers;
+    `busy_with_batches`: say so often that a batch is not done.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class StandIn:
         self.hang_up = 0
         self.changed: Callable[[Body], str] = json.dumps
         self.answered_of_batch: list[int] = []
+        self.busy_with_batches = 0
         self.most_at_once = 0
         self.kill_at: tuple[int, int] | None = None
         self.said: Callable[[Body], str] = coach_says
@@ -122,7 +124,11 @@ def stand_in_teacher() -> Iterator[StandIn]:
             if path == "/v1/batches":
                 self._send(200, {"object": "list", "data": list(stand_in.batches.values()), "has_more": False})
             elif path.startswith("/v1/batches/"):
-                self._send(200, stand_in.batches[path.rsplit("/", 1)[1]])
+                job = stand_in.batches[path.rsplit("/", 1)[1]]
+                if stand_in.busy_with_batches:
+                    stand_in.busy_with_batches -= 1
+                    job = {**job, "status": "in_progress", "output_file_id": None}
+                self._send(200, job)
             else:
                 self._send_bytes(200, stand_in.files[path.split("/")[3]].encode())
 

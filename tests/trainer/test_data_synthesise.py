@@ -19,6 +19,7 @@ from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
 from shared_schemas.features.risk import RiskOutput
 from tests.trainer.teacher_stand_in import StandIn, coach_says, said_by, stand_in_teacher
+from trainer import cli
 from trainer.data import asking, synthesise
 from trainer.data.asking import ask_all
 from trainer.data.clean import likeness
@@ -353,9 +354,10 @@ def test_batches_are_made_once_and_found_again_whatever_is_left_of_the_log(tmp_p
         assert (len(stand_in.batches), stand_in.asked.total()) == (1, 12), f"after {left} of {len(lines)} lines"
 
 
-def test_what_a_batch_leaves_unanswered_is_asked_in_another(tmp_path: Path, stand_in: StandIn) -> None:
+def test_what_a_batch_leaves_unanswered_is_asked_in_another(tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "POLL_S", 0)
     big = teacher(stand_in, **BATCHES)
-    stand_in.answered_of_batch = [5, 4]
+    stand_in.answered_of_batch, stand_in.busy_with_batches = [5, 4], 3
     with open_log(tmp_path / "calls.jsonl") as log:
         assert ask_all(big, questions(12, big), log, budget_usd=1, concurrency=1) == pytest.approx(12 * ONE / 2)
         assert (len(log.replies), len(stand_in.batches), stand_in.billed.total()) == (12, 3, 12)
@@ -464,6 +466,32 @@ def test_a_teacher_that_refuses_to_work_gives_one_line_without_its_key(tmp_path:
     assert "secret" not in str(caught.value)
     with open_log(tmp_path / "teacher" / "calls.jsonl") as log:
         assert log.replies == {}
+
+
+def test_one_budget_holds_for_both_features_of_a_run(tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Enough for either, too little for both; what an earlier run has paid for the same datasets counts."""
+    plans = [example.output.model_dump_json() for example in plan_examples(200, seed=31)]
+    stand_in.said = lambda body: coach_says(body) if "coach" in body["messages"][0]["content"] else plans[len(stand_in.bodies)]
+    for name, value in {**SETTINGS, "TEACHER_ENDPOINT": stand_in.endpoint, "TEACHER_INPUT_USD_PER_MILLION": "2.5", "TEACHER_OUTPUT_USD_PER_MILLION": "10"}.items():
+        monkeypatch.setenv(name, value)
+    words = ["data", "synthesise", "--teacher", "llama-70b", "--count", "8", "--yes", "--json"]
+
+    def work(name: str) -> list[str]:
+        for feature in FEATURES:
+            history(tmp_path / name / feature / "clean", feature)
+        return [*words, "--work-dir", str(tmp_path / name)]
+
+    costs = {}
+    for feature in FEATURES:
+        assert cli.main([*work(feature), "--feature", feature, "--budget-usd", "1"]) == 0
+        costs[feature] = json.loads(capsys.readouterr().out)[feature]["synthesise"]["cost"]["usd"]
+    both, budget = work("both"), 0.9 * sum(costs.values())
+    stand_in.billed.clear()
+    for _ in range(2):
+        assert cli.main([*both, "--feature", "all", "--budget-usd", str(budget)]) == 1
+        assert "raise --budget-usd" in capsys.readouterr().err
+        assert stand_in.billed.total() * ONE <= budget
+    assert cli.main([*both, "--feature", "all", "--budget-usd", "1"]) == 0
 
 
 def test_nothing_is_asked_before_somebody_agrees_to_the_cost(stand_in: StandIn) -> None:

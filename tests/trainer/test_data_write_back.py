@@ -264,9 +264,13 @@ def test_faults_are_answers_too(tmp_path: Path, empty: Project, stand_in: StandI
     facts = write(dataset(tmp_path, rows(300)), empty)
 
     def says(body: dict[str, Any]) -> str:
-        match len(stand_in.bodies) % 4:
+        match len(stand_in.bodies) % 8:
             case 0:
-                return "no JSON"
+                return "no JSON \0"
+            case 4:
+                return "[" * 3000
+            case 5:
+                return "[1]"
             case 1:
                 return '{"risk_level": "critical"}'
             case 2:
@@ -279,6 +283,16 @@ def test_faults_are_answers_too(tmp_path: Path, empty: Project, stand_in: StandI
     faults = {str(line["fault"]).split(":")[0] for line in vault.answers(empty, "risk", "mini") if line["fault"]}
     assert faults == {"not JSON", "not the shape", "rejected"}
     assert done["answers"] + done["faults"] == facts["gold"]
+
+
+def test_the_vault_asks_one_by_one_and_says_what_was_spent_now(tmp_path: Path, empty: Project, stand_in: StandIn) -> None:
+    """A batch would be cheaper, but how long an answer takes is part of the baseline."""
+    facts = write(dataset(tmp_path, rows(300)), empty)
+    options = RecordOptions("risk", baseline(stand_in, is_private=True, batch_price_factor=0.5), log=tmp_path / "calls.jsonl", yes=True)
+    done = vault.record(empty, options)
+    assert (stand_in.batches, done["spent_usd"]) == ({}, pytest.approx(facts["gold"] * (400 * 0.15 + 80 * 0.6) / 1e6, abs=1e-6))
+    again = vault.record(empty, options)
+    assert (again["spent_usd"], again["usd"]) == (0, done["usd"])
 
 
 def test_a_vault_that_stops_at_its_budget_keeps_what_was_answered(tmp_path: Path, empty: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
