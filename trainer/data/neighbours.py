@@ -1,6 +1,7 @@
 """Owns which rows are nearly the same when new ones come to those that there are: which are superfluous, and every row's cluster.
 
-The rule of likeness is that of cleaning. Memory: some 50 bytes a row; the sketches lie in a folder until it is closed.
+The rule of likeness is that of cleaning. Memory: some 100 bytes a row, and two ids for each that shares a cluster; the sketches
+lie in a folder until it is closed.
 """
 
 from array import array
