@@ -85,6 +85,7 @@ const FUNCTIONS = {
   slm_apply_retention: ["service_role"],
   slm_history_days: ["service_role"],
   slm_put_examples: ["service_role"],
+  slm_put_clusters: ["service_role"],
   slm_begin_dataset: ["service_role"],
   slm_write_dataset: ["service_role"],
   slm_finish_dataset: ["service_role"],

@@ -19,12 +19,22 @@ Body = dict[str, Any]
 
 
 class StandIn:
-    """`served`: finished answers by question; `statuses`: what to answer first instead; `said`: what an answer says."""
+    """`asked`: requests by question; `billed`: what it would be paid for, one for each key where it honours keys.
+
+    What it does: `statuses`: answer these first instead; `hang_up`: work on so many and hang up before the answer; `said`: what an
+    answer says; `changed`: the whole body of an answer, as text; `answered_of_batch`: end these batches as expired, with so many answers;
+    `busy_with_batches`: say so often that a batch is not done.
+    """
 
     def __init__(self) -> None:
-        self.served: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
+        self.billed: Counter[str] = Counter()
+        self.honours_keys = True
         self.statuses: list[int] = []
+        self.hang_up = 0
+        self.changed: Callable[[Body], str] = json.dumps
+        self.answered_of_batch: list[int] = []
+        self.busy_with_batches = 0
         self.most_at_once = 0
         self.kill_at: tuple[int, int] | None = None
         self.said: Callable[[Body], str] = coach_says
@@ -43,7 +53,7 @@ class StandIn:
         usage = {"prompt_tokens": 400, "completion_tokens": 80, "total_tokens": 480}
         return {"id": "c", "object": "chat.completion", "created": 1, "model": f"{body['model']}-2026-01-01", "choices": [choice], "usage": usage}
 
-    def chat(self, key: str, body: Body) -> tuple[int, Body]:
+    def chat(self, key: str, body: Body) -> tuple[int, str] | None:
         with self._lock:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
@@ -54,17 +64,26 @@ class StandIn:
                 os.kill(self.kill_at[0], signal.SIGKILL)
                 _wait_until_gone(self.kill_at[0])
             self._now -= 1
-        return status, self.completion(body) if status == 200 else {"error": {"message": "no", "type": "x", "code": None, "param": None}}
+            if status != 200:
+                return status, json.dumps({"error": {"message": "no", "type": "x", "code": None, "param": None}})
+            if not (self.honours_keys and self.billed[key]):
+                self.billed[key] += 1
+            if self.hang_up:
+                self.hang_up -= 1
+                return None
+        return status, self.changed(self.completion(body))
 
     def batch(self, body: Body) -> Body:
         lines = [json.loads(line) for line in self.files[body["input_file_id"]].split("\n")]
-        out = [json.dumps({"custom_id": line["custom_id"], "response": {"status_code": 200, "body": self.completion(line["body"])}}) for line in lines]
+        count = self.answered_of_batch.pop(0) if self.answered_of_batch else len(lines)
+        out = [json.dumps({"custom_id": line["custom_id"], "response": {"status_code": 200, "body": self.completion(line["body"])}}) for line in lines[:count]]
         self.asked.update(line["custom_id"] for line in lines)
+        self.billed.update(line["custom_id"] for line in lines[:count])
         name = f"batch-{len(self.batches)}"
         self.files[f"out-{name}"] = "\n".join(out)
         self.batches[name] = {
-            "id": name, "object": "batch", "endpoint": body["endpoint"], "input_file_id": body["input_file_id"], "completion_window": "24h", "status": "completed",
-            "created_at": 1, "output_file_id": f"out-{name}", "metadata": body["metadata"],
+            "id": name, "object": "batch", "endpoint": body["endpoint"], "input_file_id": body["input_file_id"], "completion_window": "24h", "status": "completed" if count == len(lines) else "expired",
+            "created_at": 1, "output_file_id": f"out-{name}" if count else None, "metadata": body["metadata"],
         }  # fmt: skip
         return self.batches[name]
 
@@ -94,36 +113,41 @@ def stand_in_teacher() -> Iterator[StandIn]:
             elif self.path == "/v1/batches":
                 self._send(200, stand_in.batch(json.loads(raw)))
             else:
-                key = self.headers["Idempotency-Key"]
-                self._send(*stand_in.chat(key, json.loads(raw)), served=key)
+                answer = stand_in.chat(self.headers["Idempotency-Key"], json.loads(raw))
+                if answer:
+                    self._send_bytes(answer[0], answer[1].encode())
+                else:
+                    self.close_connection = True
 
         def do_GET(self) -> None:
             path = self.path.split("?")[0]
             if path == "/v1/batches":
                 self._send(200, {"object": "list", "data": list(stand_in.batches.values()), "has_more": False})
             elif path.startswith("/v1/batches/"):
-                self._send(200, stand_in.batches[path.rsplit("/", 1)[1]])
+                job = stand_in.batches[path.rsplit("/", 1)[1]]
+                if stand_in.busy_with_batches:
+                    stand_in.busy_with_batches -= 1
+                    job = {**job, "status": "in_progress", "output_file_id": None}
+                self._send(200, job)
             else:
                 self._send_bytes(200, stand_in.files[path.split("/")[3]].encode())
 
-        def _send(self, status: int, body: Body, served: str | None = None) -> None:
-            try:
-                self._send_bytes(status, json.dumps(body).encode())
-            except OSError:
-                self.close_connection = True
-                return
-            if served and status == 200:
-                stand_in.served[served] += 1
+        def _send(self, status: int, body: Body) -> None:
+            self._send_bytes(status, json.dumps(body).encode())
 
         def _send_bytes(self, status: int, data: bytes) -> None:
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            if status == 429:
-                self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(data)
-            self.wfile.flush()
+            """To a client that may be gone."""
+            try:
+                self.send_response(status)
+                self.send_header("content-type", "text/html" if data.startswith(b"<") else "application/json")
+                self.send_header("content-length", str(len(data)))
+                if status == 429:
+                    self.send_header("retry-after-ms", "1")
+                self.end_headers()
+                self.wfile.write(data)
+                self.wfile.flush()
+            except OSError:
+                self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             pass

@@ -76,9 +76,34 @@ def test_one_organisation_is_split_by_task(tmp_path: Path) -> None:
     assert facts["rows"]["test"] > 40
 
 
+def times(rows: Iterable[Row]) -> list[str]:
+    return [source.created_at for row in rows for source in row.sources]
+
+
 def test_the_newest_are_held_out(tmp_path: Path) -> None:
+    """One organisation, whose tasks have three moments on one day each: the days can be told apart, as the rows' own times show."""
     facts = split.run(stage(tmp_path / "synthesise", history(300, orgs=1)), tmp_path / "split", RISK)
-    assert facts["leakage"]["newest_in_training"] < facts["leakage"]["oldest_in_test"]
+    by_split = files(tmp_path / "split")
+    assert max(times(by_split["train"])) < min(times(by_split["test"]))
+    assert facts["leakage"]["times"]["training_rows_as_new_as_test"] == 0
+    assert facts["leakage"]["newer_but_too_large_to_hold_out"] == {"groups": 0, "rows": 0}
+
+
+def test_where_old_and_new_rows_belong_together_the_report_says_how_far_they_overlap(tmp_path: Path) -> None:
+    """Organisations go whole, and each has rows of the first and of the last days."""
+    facts = split.run(stage(tmp_path / "synthesise", history(600)), tmp_path / "split", RISK)
+    by_split, told = files(tmp_path / "split"), facts["leakage"]["times"]
+    assert facts["leakage"]["grouped_by"][0] == "org"
+    assert told["newest_in_training"][:10] == max(times(by_split["train"]))[:10]
+    assert told["oldest_in_test"][:10] == min(times(by_split["test"]))[:10]
+    assert told["training_rows_as_new_as_test"] == sum(time >= min(times(by_split["test"])) for time in times(by_split["train"])) > 100
+
+
+def test_a_newest_group_too_large_to_be_held_out_is_not_passed_over_without_a_word(tmp_path: Path) -> None:
+    large = [row_of(example, [source(7000 + i, org="o0", task="large", day=150)]) for i, example in enumerate(risk_examples(80, seed=50))]
+    facts = split.run(stage(tmp_path / "synthesise", [*history(300, orgs=1), *large]), tmp_path / "split", RISK)
+    assert facts["leakage"]["newer_but_too_large_to_hold_out"] == {"groups": 1, "rows": len({row.id for row in large})}
+    assert facts["leakage"]["times"]["training_rows_as_new_as_test"] == len({row.id for row in large})
 
 
 def test_a_synthetic_row_stays_with_its_seed_and_gold_is_real(tmp_path: Path) -> None:
@@ -111,6 +136,52 @@ def test_gold_is_frozen_once_and_nothing_near_it_trains_later(tmp_path: Path) ->
     trained = {row.id for row in files(tmp_path / "split")["train"]}
     assert trained.isdisjoint(row.id for row in [*of_gold_tasks, *twins, *frozen])
     assert len(trained) > 200
+
+
+def counted(work: Path) -> int:
+    """Distinct rows in the splits and put aside."""
+    told = [row.id for lines in files(work / "split").values() for row in lines]
+    told += [json.loads(line)["row"]["id"] for line in (work / "split" / "set_aside.jsonl").read_text().splitlines()]
+    assert len(told) == len(set(told))
+    return len(told)
+
+
+def test_a_history_too_small_for_gold_freezes_none_and_loses_no_row_later(tmp_path: Path) -> None:
+    facts = split.run(stage(tmp_path / "synthesise", history(4, orgs=1)), tmp_path / "split", RISK)
+    assert (facts["gold"], facts["rows"]["gold"], (tmp_path / "gold.jsonl").exists()) == ("provisional", 0, False)
+    grown = history(300)
+    facts = split.run(stage(tmp_path / "synthesise", grown), tmp_path / "split", RISK)
+    assert (facts["gold"], facts["rows"]["gold"] > 20) == ("frozen", True)
+    assert counted(tmp_path) == len({row.id for row in grown})
+
+
+def test_an_empty_gold_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "gold.jsonl").touch()
+    assert split.run(stage(tmp_path / "synthesise", history(300)), tmp_path / "split", RISK)["gold"] == "frozen"
+    assert counted(tmp_path) == len({row.id for row in history(300)})
+
+
+def test_made_up_gold_is_provisional_until_there_is_history(tmp_path: Path) -> None:
+    made = [row_of(example, []) for example in risk_examples(300, seed=8)]
+    facts = split.run(stage(tmp_path / "synthesise", made), tmp_path / "split", RISK)
+    assert (facts["gold"], facts["rows"]["gold"] > 20, (tmp_path / "gold.jsonl").exists()) == ("provisional", True, False)
+    assert counted(tmp_path) == len({row.id for row in made})
+    rows = [*made, *history(300)]
+    assert split.run(stage(tmp_path / "synthesise", rows), tmp_path / "split", RISK)["gold"] == "frozen"
+    assert {row.origin for row in files(tmp_path / "split")["gold"]} == {"ledger"}
+    assert counted(tmp_path) == len({row.id for row in rows})
+
+
+def test_a_cluster_of_the_gold_set_is_kept_from_training_when_its_own_row_is_gone(tmp_path: Path) -> None:
+    """Near copies in other words, bound by cleaning: the gold row has since collapsed into another one of its cluster."""
+    old = [row.model_copy(update={"cluster": row.id}) for row in history(300, orgs=1)]
+    split.run(stage(tmp_path / "synthesise", old), tmp_path / "split", RISK)
+    frozen = files(tmp_path / "split")["gold"]
+    others = [row_of(example, [source(4000 + i)], cluster=frozen[i % len(frozen)].id) for i, example in enumerate(risk_examples(60, seed=61))]
+    rest = [row for row in old if row.id not in {gold.id for gold in frozen}]
+    split.run(stage(tmp_path / "synthesise", [*rest, *others]), tmp_path / "split", RISK)
+    assert {row.id for row in files(tmp_path / "split")["train"]}.isdisjoint(row.id for row in others)
+    assert counted(tmp_path) == len({row.id for row in [*rest, *others, *frozen]})
 
 
 def test_the_organisations_of_the_gold_set_train_on(tmp_path: Path) -> None:

@@ -33,23 +33,20 @@ ORG, USER = str(uuid.UUID(int=0xA)), str(uuid.UUID(int=0xE0))
 
 
 def rows(count: int, *, seed: int = 3) -> list[Row]:
-    """Risk rows of the ledger; each tenth is one user's."""
-    return [
-        row_of(
-            example,
-            [
-                Source(
-                    table="slm_requests",
-                    id=str(uuid.UUID(int=1000 * seed + i)),
-                    org_id=ORG,
-                    user_id=USER if i % 10 == 0 else str(uuid.UUID(int=0xF000 + i)),
-                    task_id=str(uuid.UUID(int=9000 * seed + i)),
-                    created_at=f"2026-11-{1 + i % 20:02}T10:00:00.123456Z",
-                )
-            ],
+    """Risk rows of the ledger; each tenth is one user's, each third in a cluster with the one before it."""
+    made: list[Row] = []
+    for i, example in enumerate(risk_examples(count, seed=seed)):
+        one = Source(
+            table="slm_requests",
+            id=str(uuid.UUID(int=1000 * seed + i)),
+            org_id=ORG,
+            user_id=USER if i % 10 == 0 else str(uuid.UUID(int=0xF000 + i)),
+            task_id=str(uuid.UUID(int=9000 * seed + i)),
+            created_at=f"2026-11-{1 + i % 20:02}T10:00:00.123456Z",
         )
-        for i, example in enumerate(risk_examples(count, seed=seed))
-    ]
+        row = row_of(example, [one])
+        made.append(row.model_copy(update={"cluster": made[-1].id if i % 3 == 2 else row.id}))
+    return made
 
 
 def dataset(work: Path, made: list[Row]) -> Path:
@@ -99,6 +96,40 @@ def test_a_dataset_is_written_once_and_leads_both_ways(tmp_path: Path, empty: Pr
         one = kept[name][0]
         lineage = empty._client.table("slm_lineage").select("*").eq("source_id", one.sources[0].id).execute().data
         assert [(line["dataset_id"], line["split"], line["example_id"]) for line in lineage] == [(facts["dataset_id"], name, one.id)]  # type: ignore[index, call-overload]
+
+
+def test_the_same_text_again_leads_to_its_new_rows_too(tmp_path: Path, empty: Project) -> None:
+    """The dataset is what is learned from it, so it is the same one; a person behind the new row must be found all the same."""
+    made = rows(200)
+    first = write(dataset(tmp_path, made), empty)
+    other = Source(table="slm_requests", id=str(uuid.UUID(int=0xABC)), org_id=ORG, user_id=str(uuid.UUID(int=0xDEF)), task_id=None, created_at="2026-11-02T10:00:00.000000Z")
+    again = [row.model_copy(update={"sources": [*row.sources, other], "copies": 2}) if i == 7 else row for i, row in enumerate(made)]
+    second = write(dataset(tmp_path, again), empty)
+    assert (second["dataset_id"], second["was"]) == (first["dataset_id"], "complete")
+    lineage = empty._client.table("slm_lineage").select("*").eq("source_id", other.id).execute().data
+    assert [(line["dataset_id"], line["example_id"], line["user_id"]) for line in lineage] == [(first["dataset_id"], made[7].id, other.user_id)]  # type: ignore[index, call-overload]
+
+
+def test_made_up_gold_is_not_frozen_in_the_project(tmp_path: Path, empty: Project) -> None:
+    made = [row_of(example, []) for example in risk_examples(200, seed=5)]
+    facts = write(dataset(tmp_path, made), empty)
+    assert (facts["gold"], facts["splits"]["gold"] > 10, count(empty, "slm_gold")) == (0, True, 0)
+    assert write_back.refresh_gold(empty, "risk", tmp_path / "gold.jsonl", tmp_path / "write_back") == 0
+    facts = write(dataset(tmp_path, [*made, *rows(200)]), empty)
+    assert facts["gold"] == facts["splits"]["gold"] == count(empty, "slm_gold") > 10
+
+
+def test_the_next_run_after_a_write_back_has_nothing_to_do(tmp_path: Path, empty: Project) -> None:
+    """Gold comes back from the project byte by byte, clusters included."""
+    work = dataset(tmp_path, rows(200))
+    gold = (work / "gold.jsonl").read_bytes()
+    (work / "split" / "untouched").touch()
+    assert b'"cluster":null' not in gold
+    write(work, empty)
+    assert write_back.refresh_gold(empty, "risk", work / "gold.jsonl", work / "write_back") > 10
+    assert (work / "gold.jsonl").read_bytes() == gold
+    split.run(work / "synthesise", work / "split", RISK)
+    assert (work / "split" / "untouched").exists()
 
 
 def test_another_version_shares_what_is_the_same(tmp_path: Path, empty: Project) -> None:
@@ -151,7 +182,6 @@ def test_a_forgotten_person_leaves_the_datasets_and_does_not_come_back(tmp_path:
     assert main(["erase", USER, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"requests": 0, "examples": len(theirs), "datasets": [facts["dataset_id"]], "models": []}
     assert count(empty, "slm_examples") == sum(facts["splits"].values()) - len(theirs)
-    empty._client.table("slm_datasets").delete().eq("id", facts["dataset_id"]).execute()
     with pytest.raises(ProjectUnreachable, match=r"^Cannot call slm_write_dataset: (error: )?rows of a person who asked to be forgotten are among them \(extract again\)"):
         write(work, empty)
     write_back.refresh_gold(empty, "risk", work / "gold.jsonl", work / "write_back")
@@ -234,9 +264,13 @@ def test_faults_are_answers_too(tmp_path: Path, empty: Project, stand_in: StandI
     facts = write(dataset(tmp_path, rows(300)), empty)
 
     def says(body: dict[str, Any]) -> str:
-        match len(stand_in.bodies) % 4:
+        match len(stand_in.bodies) % 8:
             case 0:
-                return "no JSON"
+                return "no JSON \0"
+            case 4:
+                return "[" * 3000
+            case 5:
+                return "[1]"
             case 1:
                 return '{"risk_level": "critical"}'
             case 2:
@@ -249,6 +283,16 @@ def test_faults_are_answers_too(tmp_path: Path, empty: Project, stand_in: StandI
     faults = {str(line["fault"]).split(":")[0] for line in vault.answers(empty, "risk", "mini") if line["fault"]}
     assert faults == {"not JSON", "not the shape", "rejected"}
     assert done["answers"] + done["faults"] == facts["gold"]
+
+
+def test_the_vault_asks_one_by_one_and_says_what_was_spent_now(tmp_path: Path, empty: Project, stand_in: StandIn) -> None:
+    """A batch would be cheaper, but how long an answer takes is part of the baseline."""
+    facts = write(dataset(tmp_path, rows(300)), empty)
+    options = RecordOptions("risk", baseline(stand_in, is_private=True, batch_price_factor=0.5), log=tmp_path / "calls.jsonl", yes=True)
+    done = vault.record(empty, options)
+    assert (stand_in.batches, done["spent_usd"]) == ({}, pytest.approx(facts["gold"] * (400 * 0.15 + 80 * 0.6) / 1e6, abs=1e-6))
+    again = vault.record(empty, options)
+    assert (again["spent_usd"], again["usd"]) == (0, done["usd"])
 
 
 def test_a_vault_that_stops_at_its_budget_keeps_what_was_answered(tmp_path: Path, empty: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def _add_options(parser: argparse.ArgumentParser, *, own: bool = False) -> None:
     parser.add_argument("--seed", type=int, default=default(SEED), help="of synthesise and split: the same gives the same dataset (default: 20261122)")
     parser.add_argument("--teacher", default=default("template"), metavar="NAME", help="who fills the gaps: template (offline), or a model of TEACHER_MODEL or slm_providers (default: template)")
     parser.add_argument("--count", type=_natural, default=default(1000), help="examples that the teacher adds (default: 1000)")
-    parser.add_argument("--budget-usd", type=float, default=default(1.0), help="the most that the teacher may cost (default: 1)")
+    parser.add_argument("--budget-usd", type=float, default=default(1.0), help="the most that the teacher's answers to these datasets may cost, both features together (default: 1)")
     parser.add_argument("--yes", action="store_true", default=default(False), help="pay the teacher's estimate without asking")
     parser.add_argument("--concurrency", type=_natural, default=default(8), help="questions to the teacher at a time (default: 8)")
     parser.add_argument("--style", choices=["tag", "instructions"], default=default("tag"), help="how the model is told what to do (default: tag, for a tuned one)")
@@ -115,6 +115,8 @@ def _run(options: Options) -> None:
     with _progress() as report:
         for feature in features:
             done[feature] = {stage: STAGES[stage](feature, options, report) for stage in stages}
+            # One budget for all features: what this one's examples cost is gone, whenever it was paid.
+            options.budget_usd -= done[feature].get("synthesise", {}).get("cost", {}).get("usd", 0)
     _print(done, as_json=options.json)
 
 
@@ -279,10 +281,12 @@ def _hash(facts: Mapping[str, Any]) -> str:
 
 
 def _said(facts: Mapping[str, Any]) -> str:
-    """A stage's whole numbers in words; its hashes, seeds and lists are in the manifest."""
+    """A stage's whole numbers in words, and whether gold is frozen; its hashes, seeds and lists are in the manifest."""
     parts = [f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items() if isinstance(value, int) and name != "rows"]
     groups = {name: facts[name] for name in ("kinds", "withheld", "personal_data", "cost") if facts.get(name)}
     parts += [f"{name.replace('_', ' ')} {', '.join(f'{key} {count:,}' for key, count in group.items())}" for name, group in groups.items()]
+    if isinstance(facts.get("gold"), str):
+        parts.append(f"gold {facts['gold']}")
     return "; ".join(parts)
 
 

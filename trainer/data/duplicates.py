@@ -36,30 +36,53 @@ class Groups:
     cluster: Ints
 
 
-def find_near(texts: Iterable[tuple[str, str]], folder: Path) -> Groups:
-    """Group texts, each given as (label, text): only texts with equal labels can be the same; clusters know no labels.
+class Sketches:
+    """Texts as sketches in files of `folder`, by their place: the first that was added is 0. More may be added after a look."""
 
-    Works in `folder`, whose files are removed again.
-    """
-    signatures, keys, labels = folder / "signatures.bin", [folder / f"band-{band}.bin" for band in range(BANDS)], folder / "labels.bin"
-    try:
-        count = _sketch(texts, signatures, keys, labels)
-        if count == 0:
-            return Groups(np.empty(0, np.int64), np.empty(0, np.int64))
-        kinds = np.fromfile(labels, np.uint32)
-        same, cluster = np.arange(count), np.arange(count)
-        for path in keys:
-            for first, second in _pairs(np.fromfile(path, np.uint64)):
-                sketches = np.memmap(signatures, np.uint32, "r", shape=(count, PERMUTATIONS))
-                likeness = np.mean(sketches[first] == sketches[second], axis=1)
-                del sketches
-                _join(cluster, first[likeness >= NEAR], second[likeness >= NEAR])
-                alike = (likeness >= SAME) & (kinds[first] == kinds[second])
-                _join(same, first[alike], second[alike])
+    def __init__(self, folder: Path) -> None:
+        self._signatures, self._labels = folder / "signatures.bin", folder / "labels.bin"
+        self._keys = [folder / f"band-{band}.bin" for band in range(BANDS)]
+        self.count = 0
+
+    def add(self, texts: Iterable[tuple[str, str]]) -> None:
+        """Each as (label, text): only texts with equal labels can be the same; clusters know no labels."""
+        self.count += _sketch(texts, self._signatures, self._keys, self._labels)
+
+    def groups(self) -> Groups:
+        same, cluster = np.arange(self.count), np.arange(self.count)
+        if self.count:
+            kinds = np.fromfile(self._labels, np.uint32)
+            for path in self._keys:
+                for first, second in _pairs(np.fromfile(path, np.uint64)):
+                    sketches = np.memmap(self._signatures, np.uint32, "r", shape=(self.count, PERMUTATIONS))
+                    likeness = np.mean(sketches[first] == sketches[second], axis=1)
+                    del sketches
+                    _join(cluster, first[likeness >= NEAR], second[likeness >= NEAR])
+                    alike = (likeness >= SAME) & (kinds[first] == kinds[second])
+                    _join(same, first[alike], second[alike])
         return Groups(_roots(same), _roots(cluster))
-    finally:
-        for path in (signatures, labels, *keys):
+
+    def remove(self) -> None:
+        for path in (self._signatures, self._labels, *self._keys):
             path.unlink(missing_ok=True)
+
+
+def find_near(texts: Iterable[tuple[str, str]], folder: Path) -> Groups:
+    """Group texts, given as `Sketches` takes them. Works in `folder`, whose files are removed again."""
+    sketches = Sketches(folder)
+    try:
+        sketches.add(texts)
+        return sketches.groups()
+    finally:
+        sketches.remove()
+
+
+def held_together(cluster: Ints, kin: NDArray[np.uint64]) -> Ints:
+    """Clusters that also hold texts of equal numbers in `kin` together."""
+    _, first, which = np.unique(kin, return_index=True, return_inverse=True)
+    joined = cluster.copy()
+    _join(joined, first[which], np.arange(len(kin)))
+    return _roots(joined)
 
 
 def shingles(text: str) -> set[bytes]:
@@ -69,12 +92,12 @@ def shingles(text: str) -> set[bytes]:
 
 
 def _sketch(texts: Iterable[tuple[str, str]], signatures: Path, keys: list[Path], labels: Path) -> int:
-    """Write each text's sketch, its key in each band, and its label. Returns how many there are."""
+    """Append each text's sketch, its key in each band, and its label. Returns how many there are."""
     count, rows = 0, PERMUTATIONS // BANDS
     mix = np.random.default_rng(1).integers(1, 2**63, rows, dtype=np.uint64) | np.uint64(1)
     blank = MinHash(PERMUTATIONS, seed=1, hashfunc=zlib.crc32)
-    files = [path.open("wb") for path in keys]
-    with signatures.open("wb") as sketches, labels.open("wb") as kinds:
+    files = [path.open("ab") for path in keys]
+    with signatures.open("ab") as sketches, labels.open("ab") as kinds:
         source = iter(texts)
         while batch := list(islice(source, BATCH)):
             values = np.stack([_sketched(blank, text) for _, text in batch])

@@ -2,8 +2,8 @@
 
 Whole groups go one way: rows of one organisation (where there are enough organisations), of one task, of one cluster of
 near duplicates, a synthetic row with its seed. Where rows have a time the newest are held out. The gold set is frozen in a
-file beside the stages the first time, and nothing near it ever trains. Rows stream by: only what is held out is kept in
-memory, and some bytes for each row.
+file beside the stages as soon as it holds rows of the history, and nothing near it ever trains; until then it is provisional:
+made-up rows, chosen anew each time. Rows stream by: only what is held out is kept in memory, and some bytes for each row.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ SET_ASIDE = "set_aside.jsonl"
 LEAKAGE = "leakage.json"
 GROUPINGS: tuple[tuple[str, ...], ...] = (("org", "task", "cluster", "child"), ("task", "cluster", "child"))
 """By organisation if that leaves at least half of what each held-out split wants; one organisation alone cannot be split."""
-TRAIN, ASIDE = 0, 255
+TRAIN, ASIDE, LEAKED = 0, 255, 254
 
 
 @dataclass(frozen=True)
@@ -55,54 +55,66 @@ class SplitOptions:
 
 
 def run(previous: Path, folder: Path, options: SplitOptions) -> dict[str, Any]:
-    """Facts: rows of each split and put aside, how it was grouped, what leaked and was put aside, what is left (nothing)."""
+    """Facts: rows of each split and put aside, whether gold is frozen, how it was grouped, what leaked and was put aside, what is left (nothing)."""
     rows = previous / ROWS
-    gold = folder.parent / GOLD
-    if not gold.exists():
-        freeze(rows, gold, options)
+    gold = choose_gold(rows, folder.parent / GOLD, options)
     inputs = {
         "rows": read_manifest(previous).get("facts", {}).get("sha256"),
-        "gold": file_sha256(gold),
+        "gold": sha256("".join(gold).encode()).hexdigest(),
         "options": [options.feature, options.seed, options.validation, options.test, options.gold, list(options.most)],
         "code": sources_sha256(leakage, sys.modules[__name__]),
     }
     return run_stage(folder, inputs, lambda folder: _make(rows, gold, folder, options))
 
 
-def freeze(rows: Path, gold: Path, options: SplitOptions) -> None:
-    """Choose the gold set, once: history where there is any, without what a teacher made of it.
+def choose_gold(rows: Path, frozen: Path, options: SplitOptions) -> list[str]:
+    """The lines of the frozen gold set; where there is none, those chosen now, which are frozen if they are of the history.
 
-    Raises BrokenRows where there are no rows: nothing is frozen then.
+    Raises BrokenRows where there are no rows.
     """
+    known = _real(_lines(frozen)) if frozen.exists() else []
+    if known:
+        return known
     plan = _plan(rows, [], options)
     if not plan.split:
         raise BrokenRows(f"Cannot split {rows}: it holds no rows (was there any history to extract, or anything to synthesise?)")
     which = 1 + HELD_OUT.index("gold")
     chosen = [line for i, line in enumerate(_lines(rows)) if plan.split[i] == which]
-    real = [line for line in chosen if json.loads(line)["origin"] not in SYNTHETIC]
-    with written_whole(gold) as file:
-        file.writelines(real or chosen)
+    real = _real(chosen)
+    if real:
+        with written_whole(frozen) as file:
+            file.writelines(real)
+    return real or chosen
+
+
+def _real(lines: Iterable[str]) -> list[str]:
+    """Without what a teacher made."""
+    return [line for line in lines if json.loads(line)["origin"] not in SYNTHETIC]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """For each row, by its place in the file: 0 for training, 1 + the place in HELD_OUT, or ASIDE."""
+    """`split`: for each row, by its place in the file: 0 for training, 1 + the place in HELD_OUT, or ASIDE. `times`: of its newest source, in microseconds, or 0.
+
+    `passed_over`: groups and rows that are newer than some that are held out, but too large to be.
+    """
 
     split: bytearray
     grouped_by: tuple[str, ...]
     groups: int
     largest_group: int
-    newest_in_training: str | None
-    oldest_in_test: str | None
+    times: "array[int]"
+    passed_over: tuple[int, int]
 
 
-def _make(rows: Path, gold: Path, folder: Path, options: SplitOptions) -> dict[str, Any]:
-    frozen = [json.loads(line) for line in _lines(gold)]
+def _make(rows: Path, gold: Sequence[str], folder: Path, options: SplitOptions) -> dict[str, Any]:
+    frozen = [json.loads(line) for line in gold]
     plan = _plan(rows, frozen, options)
     held: dict[str, list[Line]] = {"gold": frozen, "test": [], "validation": []}
     aside: Counter[str] = Counter()
     places = {1 + HELD_OUT.index(split): split for split in HELD_OUT if split != "gold"}
     gold_ids = {row["id"] for row in frozen}
+    gold_seen = 0
     with written_whole(folder / SET_ASIDE) as put_aside:
 
         def leave_out(row: Line, reason: str, near: str | None) -> None:
@@ -111,10 +123,11 @@ def _make(rows: Path, gold: Path, folder: Path, options: SplitOptions) -> dict[s
 
         for split in ("test", "validation"):
             against = HeldOut(held)
-            chosen = [json.loads(line) for i, line in enumerate(_lines(rows)) if places.get(plan.split[i]) == split]
-            for row in chosen:
+            chosen = {i: json.loads(line) for i, line in enumerate(_lines(rows)) if places.get(plan.split[i]) == split}
+            for i, row in chosen.items():
                 leak = against.leak(row)
                 if leak:
+                    plan.split[i] = LEAKED
                     leave_out(row, f"{leak.kind}, {leak.split}", leak.held_id)
                 else:
                     held[split].append(row)
@@ -128,7 +141,10 @@ def _make(rows: Path, gold: Path, folder: Path, options: SplitOptions) -> dict[s
                 row = json.loads(line)
                 leak = against.leak(row)
                 if leak or plan.split[i] == ASIDE:
-                    if row["id"] not in gold_ids:
+                    plan.split[i] = LEAKED
+                    if row["id"] in gold_ids:
+                        gold_seen += 1
+                    else:
                         leave_out(row, f"{leak.kind}, {leak.split}" if leak else "group, gold", leak.held_id if leak else None)
                 else:
                     train.write(line)
@@ -139,15 +155,24 @@ def _make(rows: Path, gold: Path, folder: Path, options: SplitOptions) -> dict[s
         "grouped_by": list(plan.grouped_by),
         "groups": plan.groups,
         "largest_group": plan.largest_group,
-        "newest_in_training": plan.newest_in_training,
-        "oldest_in_test": plan.oldest_in_test,
+        "times": _separation(plan),
+        "newer_but_too_large_to_hold_out": dict(zip(("groups", "rows"), plan.passed_over, strict=True)),
         "set_aside": dict(sorted(aside.items())),
         "left": audit(folder),
         "same_answer_template_as_training": shared_templates(map(json.loads, _lines(folder / "train.jsonl")), held),
     }
     write_json(folder / LEAKAGE, report)
     counted = {split: _count(folder / f"{split}.jsonl") for split in SPLITS}
-    return {"rows": counted, "set_aside": aside.total(), "sha256": {split: file_sha256(folder / f"{split}.jsonl") for split in SPLITS}, "leakage": report}
+    told = counted["train"] + counted["validation"] + counted["test"] + gold_seen + aside.total()
+    if told != len(plan.split):
+        raise BrokenRows(f"Cannot split {rows}: of {len(plan.split)} rows {told} are in one split or put aside (this is a fault of the trainer's: please report it)")
+    return {
+        "rows": counted,
+        "set_aside": aside.total(),
+        "gold": "frozen" if _real(gold) else "provisional",
+        "sha256": {split: file_sha256(folder / f"{split}.jsonl") for split in SPLITS},
+        "leakage": report,
+    }
 
 
 def audit(folder: Path) -> dict[str, dict[str, dict[str, int]]]:
@@ -243,6 +268,7 @@ def _assigned(groups: Groups, times: "array[int]", hashes: "array[int]", aside: 
         chance[root] = min(chance[root], hashes[i])
     roots = [i for i in range(rows) if size[i]]
     place = bytearray(rows)
+    passed_over: list[int] = []
     pools = [[root for root in roots if bool(newest[root]) is timed] for timed in (True, False)]
     sizes = [sum(size[root] for root in pool) for pool in pools]
     for pool, share in zip(pools, sizes, strict=True):
@@ -252,22 +278,29 @@ def _assigned(groups: Groups, times: "array[int]", hashes: "array[int]", aside: 
             left.pop(gold, None)
         elif left:
             left[gold] = options.wanted("gold", share)
+        no_room: list[int] = []
         for root in sorted(pool, key=lambda root: (-newest[root], chance[root])):
             target = next((which for which, room in left.items() if size[root] <= room), TRAIN)
             if target:
                 place[root] = target
                 left[target] -= size[root]
+                passed_over += no_room
+                no_room.clear()
             elif not any(left.values()):
                 break
+            elif newest[root]:
+                no_room.append(root)
     split = bytearray(ASIDE if aside[i] else place[groups.of(i)] for i in range(rows))
-    return Plan(
-        split,
-        grouping,
-        len(roots),
-        max(size, default=0),
-        _text(max((times[i] for i in range(rows) if split[i] == TRAIN), default=0)),
-        _text(min((newest[groups.of(i)] for i in range(rows) if split[i] == 1 and times[i]), default=0)),
-    )
+    return Plan(split, grouping, len(roots), max(size, default=0), times, (len(passed_over), sum(size[root] for root in passed_over)))
+
+
+def _separation(plan: Plan) -> dict[str, Any]:
+    """How far training and test lie apart in time. A group goes whole, so some training rows may be as new as the oldest of the test: they are counted."""
+    test = 1 + HELD_OUT.index("test")
+    newest = max((time for time, split in zip(plan.times, plan.split, strict=True) if split == TRAIN), default=0)
+    oldest = min((time for time, split in zip(plan.times, plan.split, strict=True) if split == test and time), default=0)
+    overlap = sum(split == TRAIN and time >= oldest for time, split in zip(plan.times, plan.split, strict=True)) if oldest else 0
+    return {"newest_in_training": _text(newest), "oldest_in_test": _text(oldest), "training_rows_as_new_as_test": overlap}
 
 
 def _keys(row: Line, seeds: set[str] | None) -> Iterator[tuple[str, str]]:

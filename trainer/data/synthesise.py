@@ -1,4 +1,4 @@
-"""Owns the stage that adds a teacher's examples where the coverage grid has gaps.
+"""Owns the stage that adds a teacher's examples where the coverage grid has gaps, and finds the near duplicates of old and new rows.
 
 Reads the rows of the stage before it, writes them with the new ones. Knows nothing of splits. A teacher that is not
 private sees made-up inputs only: no word of an organisation's rows.
@@ -10,6 +10,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,21 @@ from pydantic import ValidationError
 
 import shared_schemas
 from shared_schemas.closed import Closed
+from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
 from shared_schemas.features.plan import PlanInput, SimilarTask
 from trainer import plan_teacher, risk_teacher, task_titles
-from trainer.data import asking, coverage, judge, personal_data
+from trainer.data import asking, clean, coverage, duplicates, judge, neighbours, personal_data
 from trainer.data.asking import ask_all, strict_schema
 from trainer.data.clean import without_personal_data
 from trainer.data.coverage import AXES, axis_counts, cell_of, domain_of, fill
 from trainer.data.diversity import diversity
 from trainer.data.house_style import coach_style, plan_style
 from trainer.data.judge import Kept, Rejected, check_wording
+from trainer.data.neighbours import Neighbours
 from trainer.data.personal_data import Names, Placeholders
-from trainer.data.row import REJECTED, ROWS, Origin, Row, content_id, make_row, read_rows, write_lines, write_rows
-from trainer.data.spending import Question, Reply, agree, estimate, make_question, open_log
+from trainer.data.row import REJECTED, ROWS, Origin, Row, make_row, read_rows, write_lines, write_rows
+from trainer.data.spending import CallLog, Question, Reply, agree, estimate, make_question, open_log
 from trainer.data.teacher import TEMPLATE, Teacher
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import coach, situation
@@ -39,6 +42,8 @@ from trainer.task_titles import ALL_SKILLS, KINDS, make_task
 
 DRAWS = 12
 """Candidates drawn for each example wanted: the grid chooses among them."""
+PATIENCE = 40
+"""Candidates in vain, one after another, after which the teacher has nothing new to say."""
 SEEDS = 2000
 SEEDED = 0.5
 """Share of candidates that vary a row of the history, where there are any that the teacher may see."""
@@ -97,7 +102,7 @@ NO_COST = {"calls": 0, "usd": 0.0, "input_tokens": 0, "output_tokens": 0}
 
 
 def run(previous: Path, folder: Path, options: SynthesiseOptions) -> dict[str, Any]:
-    """Facts: rows, sha256, added, rejected by reason, coverage before and after, diversity, style, cost."""
+    """Facts: rows, sha256, added, short (of those wanted: the teacher had nothing new), rejected by reason, coverage before and after, diversity, style, cost."""
     before = read_manifest(previous).get("facts", {})
     teacher = options.teacher
     inputs = {
@@ -106,39 +111,56 @@ def run(previous: Path, folder: Path, options: SynthesiseOptions) -> dict[str, A
         "count": options.count,
         "seed": options.seed,
         "teacher": [teacher.endpoint, teacher.model, teacher.is_private] if teacher else TEMPLATE,
-        "code": sources_sha256(shared_schemas, asking, coverage, personal_data, judge, plan_teacher, risk_teacher, task_titles, sys.modules[__name__]),
+        "code": sources_sha256(shared_schemas, asking, clean, coverage, duplicates, neighbours, personal_data, judge, plan_teacher, risk_teacher, task_titles, sys.modules[__name__]),
     }
     return run_stage(folder, inputs, lambda folder: _make(previous / ROWS, folder, options))
 
 
 def _make(rows: Path, folder: Path, options: SynthesiseOptions) -> dict[str, Any]:
+    """Asks in rounds, until as many are kept as were wanted, or there is nothing new to be had: no candidate left, or PATIENCE in vain.
+
+    A candidate in vain counts as one of its cell's, so that the next ones are of cells where more is to be had.
+    """
     have, seeds = _look(rows, options)
-    pool = list(_distinct(draw(options, seeds), options.feature))
-    chosen = fill(have, pool, options.count, seed=options.seed)
-    answers, cost = _asked(chosen, folder, options) if options.teacher else ([Answer(one, one.output) for _, one in chosen], NO_COST)
+    pool = _pool(options, seeds)
+    cells = {*have, *(cell for cell, _ in pool.values())}
     kept: dict[str, Row] = {}
     rejected: list[Answer] = []
-    for answer in (_checked(options, one, kept) for one in answers):
-        if answer.reason:
-            rejected.append(answer)
-        else:
-            row = _row(options, answer)
-            kept[row.id] = row
+    in_vain: Counter[str] = Counter()
+    since_new = 0
+    with Neighbours(folder) as neighbours, _answerer(folder, options) as answerer:
+        neighbours.have(read_rows(rows))
+        while pool and len(kept) < options.count and since_new < PATIENCE:
+            chosen = fill(have + _cells(kept) + in_vain, ((cell, key) for key, (cell, _) in pool.items()), options.count - len(kept), seed=options.seed)
+            answers = [_checked(options, answer) for answer in answerer.answers([pool.pop(key) for _, key in chosen])]
+            written = {place: _row(options, answer) for place, answer in enumerate(answers) if not answer.reason}
+            new = dict(zip(written, neighbours.add(list(written.values())), strict=True))
+            for place, (cell, _) in enumerate(chosen):
+                if new.get(place):
+                    kept[written[place].id] = written[place]
+                    since_new = 0
+                else:
+                    rejected.append(answers[place] if answers[place].reason else replace(answers[place], reason="duplicate"))
+                    in_vain[cell] += 1
+                    since_new += 1
+            options.progress(f"{_origin(options)}: {len(kept)} of {options.count} examples")
+        clusters = neighbours.clusters()
     added = sorted(kept.values(), key=lambda row: row.id)
-    written = write_rows(folder / ROWS, _merged(rows, added))
+    facts = write_rows(folder / ROWS, _merged(rows, added, clusters))
     write_lines(folder / REJECTED, map(_rejected_line, rejected))
-    after = have + Counter(str(row.cell) for row in added)
+    after = have + _cells(kept)
     outputs: list[Any] = [row.output for row in added]
     return {
-        **written,
-        "added": written["rows"] - have.total(),
+        **facts,
+        "added": len(added),
+        "short": options.count - len(added),
         "seeded": sum(row.seed_id is not None for row in added),
         "origin": _origin(options),
         "rejected": dict(sorted(Counter(answer.reason for answer in rejected).items())),
         "coverage": {
             "cells_before": len(have),
             "cells_after": len(after),
-            "cells_within_reach": len(set(have) | {cell for cell, _ in pool}),
+            "cells_within_reach": len(cells),
             "axes_before": axis_counts(options.feature, have),
             "axes_after": axis_counts(options.feature, after),
         },
@@ -147,8 +169,12 @@ def _make(rows: Path, folder: Path, options: SynthesiseOptions) -> dict[str, Any
             "titles": diversity([row.prompt_input.title for row in added]),
         },
         "style": coach_style(outputs) if options.feature == "risk" else plan_style(outputs),
-        "cost": cost,
+        "cost": answerer.cost(),
     }
+
+
+def _cells(rows: Mapping[str, Row]) -> Counter[str]:
+    return Counter(str(row.cell) for row in rows.values())
 
 
 def _look(rows: Path, options: SynthesiseOptions) -> tuple[Counter[str], list[Row]]:
@@ -206,43 +232,64 @@ def _wanted_cell(candidate: Candidate, options: SynthesiseOptions, rng: random.R
     return "|".join(values)
 
 
-def _distinct(candidates: Iterator[tuple[str, Candidate]], feature: str) -> Iterator[tuple[str, Candidate]]:
-    seen: set[str] = set()
-    for cell, candidate in candidates:
-        key = content_id(feature, candidate.prompt_input, candidate.output)
-        if key not in seen:
-            seen.add(key)
-            yield cell, candidate
+def _pool(options: SynthesiseOptions, seeds: Sequence[Row]) -> dict[str, tuple[str, Candidate]]:
+    """The candidates by what makes them different: the answer too where it is known, else what is asked for."""
+    pool: dict[str, tuple[str, Candidate]] = {}
+    for cell, candidate in draw(options, seeds):
+        known = cell if options.teacher else compact_json(candidate.output)
+        pool.setdefault(digest([compact_json(candidate.prompt_input), known]), (cell, candidate))
+    return pool
 
 
-def _asked(chosen: Sequence[tuple[str, Candidate]], folder: Path, options: SynthesiseOptions) -> tuple[list[Answer], dict[str, Any]]:
-    """The teacher's answers in the order of the candidates, and what they cost. The log lies beside the stages and outlives them."""
-    teacher = options.teacher
-    assert teacher is not None
-    questions = [ask_about(teacher, options.feature, cell, candidate.prompt_input) for cell, candidate in chosen]
-    with open_log(folder.parent / "teacher" / "calls.jsonl") as log:
-        missing = [question for question in questions if question.key not in log.replies]
+class Templates:
+    """Answer at once, for nothing."""
+
+    def answers(self, chosen: Sequence[tuple[str, Candidate]]) -> list[Answer]:
+        return [Answer(candidate, candidate.output) for _, candidate in chosen]
+
+    def cost(self) -> dict[str, Any]:
+        return NO_COST
+
+
+class Asked:
+    """A teacher that is asked and paid, within one budget for all rounds."""
+
+    def __init__(self, teacher: Teacher, log: CallLog, options: SynthesiseOptions) -> None:
+        self._teacher, self._log, self._options = teacher, log, options
+        self._questions: dict[str, Question] = {}
+
+    def answers(self, chosen: Sequence[tuple[str, Candidate]]) -> list[Answer]:
+        """In the order of the candidates."""
+        teacher, log, options = self._teacher, self._log, self._options
+        questions = [ask_about(teacher, options.feature, cell, candidate.prompt_input) for cell, candidate in chosen]
+        self._questions |= {question.key: question for question in questions}
+        missing = log.unanswered(questions)
         if missing:
-            agree(teacher, estimate(teacher, missing), budget_usd=options.budget_usd, yes=options.yes)
-        ask_all(teacher, questions, log, budget_usd=options.budget_usd, concurrency=options.concurrency, progress=options.progress)
-        replies = [log.replies.get(question.key) for question in questions]
-    answers = [_answer(options.feature, candidate, reply) for (_, candidate), reply in zip(chosen, replies, strict=True)]
-    return answers, cost_of(replies)
+            agree(teacher, estimate(teacher, missing), budget_usd=options.budget_usd - log.spent_usd(self._questions.keys()), yes=options.yes)
+        ask_all(teacher, list(self._questions.values()), log, budget_usd=options.budget_usd, concurrency=options.concurrency, progress=options.progress)
+        return [_answer(options.feature, candidate, log.replies[question.key]) for (_, candidate), question in zip(chosen, questions, strict=True)]
+
+    def cost(self) -> dict[str, Any]:
+        replies = [self._log.replies[key] for key in self._questions]
+        return {
+            "calls": len(replies),
+            "usd": round(self._log.spent_usd(self._questions.keys()), 6),
+            "input_tokens": sum(reply.input_tokens for reply in replies),
+            "output_tokens": sum(reply.output_tokens for reply in replies),
+        }
 
 
-def cost_of(replies: Sequence[Reply | None]) -> dict[str, Any]:
-    paid = [reply for reply in replies if reply]
-    return {
-        "calls": len(paid),
-        "usd": round(sum(reply.usd for reply in paid), 6),
-        "input_tokens": sum(reply.input_tokens for reply in paid),
-        "output_tokens": sum(reply.output_tokens for reply in paid),
-    }
+@contextmanager
+def _answerer(folder: Path, options: SynthesiseOptions) -> Iterator[Templates | Asked]:
+    """Who answers. The log of a teacher lies beside the stages and outlives them."""
+    if options.teacher is None:
+        yield Templates()
+    else:
+        with open_log(folder.parent / "teacher" / "calls.jsonl") as log:
+            yield Asked(options.teacher, log, options)
 
 
-def _answer(feature: str, candidate: Candidate, reply: Reply | None) -> Answer:
-    if reply is None:
-        return Answer(candidate, None, "unanswered")
+def _answer(feature: str, candidate: Candidate, reply: Reply) -> Answer:
     if reply.fault:
         return Answer(candidate, reply.said, reply.fault.replace(" ", "_"))
     try:
@@ -262,18 +309,17 @@ def ask_about(teacher: Teacher, feature: str, cell: str, prompt_input: Any) -> Q
     return make_question(teacher, {"messages": messages, "max_completion_tokens": 2 * about.max_tokens, "response_format": {"type": "json_schema", "json_schema": schema}})
 
 
-def _checked(options: SynthesiseOptions, answer: Answer, kept: Mapping[str, Row]) -> Answer:
+def _checked(options: SynthesiseOptions, answer: Answer) -> Answer:
     """The answer as cleaning leaves it, or with the reason why it is not kept: the rules of the history, whoever wrote it."""
     if answer.reason:
         return answer
     candidate, version = answer.candidate, FEATURES[options.feature].prompt_version("instructions" if options.teacher else "tag")
     try:
         check_wording(options.feature, candidate.prompt_input, answer.output)
-        clean = without_personal_data(options.feature, Kept(_origin(options), version, candidate.prompt_input, answer.output), Placeholders(NOBODY))
+        cleaned = without_personal_data(options.feature, Kept(_origin(options), version, candidate.prompt_input, answer.output), Placeholders(NOBODY))
     except Rejected as why:
         return replace(answer, reason=why.reason, detail=why.detail)
-    answer = replace(answer, candidate=replace(candidate, prompt_input=clean.prompt_input), output=clean.output)
-    return replace(answer, reason="duplicate") if content_id(options.feature, clean.prompt_input, clean.output) in kept else answer
+    return replace(answer, candidate=replace(candidate, prompt_input=cleaned.prompt_input), output=cleaned.output)
 
 
 def _row(options: SynthesiseOptions, answer: Answer) -> Row:
@@ -295,14 +341,11 @@ def _origin(options: SynthesiseOptions) -> Origin:
     return "teacher" if options.teacher else "template"
 
 
-def _merged(rows: Path, added: Sequence[Row]) -> Iterator[Row]:
-    """The rows before and the new ones by id; a new one that was there already is not there twice."""
-    last = ""
+def _merged(rows: Path, added: Sequence[Row], clusters: Mapping[str, str]) -> Iterator[Row]:
+    """The rows before and the new ones by id, each with its cluster."""
     old = (row.model_copy(update={"cell": cell_of(row.prompt_input, row.output)}) for row in read_rows(rows))
     for row in heapq.merge(old, added, key=lambda row: row.id):
-        if row.id != last:
-            yield row
-        last = row.id
+        yield row.model_copy(update={"cluster": clusters.get(row.id, row.id)})
 
 
 def _rejected_line(answer: Answer) -> str:

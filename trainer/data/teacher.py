@@ -9,8 +9,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,20 +24,29 @@ TEMPLATE = "template"
 OpenProject = Callable[[], AbstractContextManager[Project]]
 
 
-class TeacherSettings(BaseSettings):
+ENV_FILE = ".env.local"
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class TeacherName(BaseSettings):
+    """Whom the environment, else `.env.local`, offers as a teacher."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="TEACHER_", env_file=ENV_FILE, env_ignore_empty=True)
+
+    model: str = ""
+
+
+class TeacherSettings(TeacherName):
     """One teacher from the environment, for endpoints that the project has no row for (vLLM, Ollama, a gateway)."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="TEACHER_", env_file=".env.local", env_ignore_empty=True)
-
     endpoint: str
-    model: str
     key: SecretStr = SecretStr("none")
     input_usd_per_million: float = Field(ge=0)
     output_usd_per_million: float = Field(ge=0)
     starts_on: date | None = None
     ends_on: date | None = None
     is_private: bool = False
-    has_batches: bool = False
+    batch_price_factor: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class Teacher:
     """A model that may be asked today. `ends_on` is the first day on which it no longer answers.
 
     `is_private`: what it sees stays in the house, so it may see organisations' (cleaned) rows; any other sees made-up inputs only.
+    `batch_price_factor`: it is asked through the Batch API, at this share of its prices (None: one by one).
     """
 
     name: str
@@ -54,10 +65,11 @@ class Teacher:
     output_usd_per_million: float
     ends_on: date | None = None
     is_private: bool = False
-    has_batches: bool = False
+    batch_price_factor: float | None = None
 
     def usd(self, input_tokens: int, output_tokens: int) -> float:
-        return (input_tokens * self.input_usd_per_million + output_tokens * self.output_usd_per_million) / 1_000_000
+        whole = (input_tokens * self.input_usd_per_million + output_tokens * self.output_usd_per_million) / 1_000_000
+        return whole if self.batch_price_factor is None else whole * self.batch_price_factor
 
 
 def find_teacher(name: str, *, today: date, open_project: OpenProject) -> Teacher:
@@ -69,7 +81,7 @@ def find_teacher(name: str, *, today: date, open_project: OpenProject) -> Teache
 
 
 def _from_environment(name: str, today: date) -> Teacher | None:
-    if os.environ.get("TEACHER_MODEL") != name:
+    if TeacherName().model != name:
         return None
     try:
         settings = TeacherSettings()
@@ -94,7 +106,7 @@ def _from_project(name: str, today: date, open_project: OpenProject) -> Teacher:
     price = next((price for price in prices if price["model"] == (row["priced_as"] or row["model"]) and price["valid_from"] <= today.isoformat()), None)
     if price is None:
         raise WrongTeacher(f"Cannot ask {name}: slm_prices has no price for {row['priced_as'] or row['model']} (enter one, its cost could not be capped)")
-    key = os.environ.get(row["key_name"])
+    key = os.environ.get(row["key_name"]) or dotenv_values(ENV_FILE).get(row["key_name"])
     if not key:
         raise WrongTeacher(f"Cannot ask {name}: {row['key_name']} is not set")
     return Teacher(
@@ -105,6 +117,7 @@ def _from_project(name: str, today: date, open_project: OpenProject) -> Teacher:
         input_usd_per_million=float(price["input_usd_per_million"]),
         output_usd_per_million=float(price["output_usd_per_million"]),
         ends_on=row["ends_on"] and date.fromisoformat(row["ends_on"]),
+        batch_price_factor=float(row["batch_price_factor"]) if row.get("batch_price_factor") else None,
     )
 
 

@@ -1,13 +1,13 @@
 """Owns the baseline vault: what the model that we replace answered to the gold set, asked once and kept in the project.
 
-Knows nothing of judging. The questions are those that the edge function asks a cloud model. Gold examples of organisations
-that do not allow the cloud are not shown to one.
+Knows nothing of judging. The questions are those that the edge function asks a cloud model, one by one as it does: how long an
+answer takes is recorded too. Gold examples of organisations that do not allow the cloud are not shown to one.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,13 @@ class RecordOptions:
 
 
 def record(project: Project, options: RecordOptions) -> dict[str, Any]:
-    """Ask what the vault does not hold. Facts: gold, asked, answers kept, faults by kind, kept_at_home, usd.
+    """Ask what the vault does not hold. Facts: gold, asked, answers kept, faults by kind, kept_at_home, usd (of all of them), spent_usd (on those asked now).
 
     Raises BrokenRows without a gold set; OverBudget or TeacherFailed after having kept what was answered.
     """
     from trainer.data.asking import ask_all
 
-    feature, baseline = options.feature, options.baseline
+    feature, baseline = options.feature, replace(options.baseline, batch_price_factor=None)
     gold = project.call("slm_gold_rows", p_feature=feature)
     if not gold:
         raise BrokenRows(f"Cannot record a baseline: no gold set of {feature} is frozen (run python -m trainer data --feature {feature} with --write-back)")
@@ -59,13 +59,15 @@ def record(project: Project, options: RecordOptions) -> dict[str, Any]:
     asked = {row.id: ask_about(baseline, row) for row in rows}
     kept_at_home = sum(not line["allow_cloud"] for line in gold) if not baseline.is_private else 0
     replies: dict[str, Reply] = {}
+    spent_usd = 0.0
     if rows:
         with open_log(options.log) as log:
-            missing = [question for question in asked.values() if question.key not in log.replies]
+            missing = log.unanswered(asked.values())
             if missing:
-                agree(baseline, estimate(baseline, missing), budget_usd=options.budget_usd, yes=options.yes)
+                left = options.budget_usd - log.spent_usd({question.key for question in asked.values()})
+                agree(baseline, estimate(baseline, missing), budget_usd=left, yes=options.yes)
             try:
-                ask_all(baseline, list(asked.values()), log, budget_usd=options.budget_usd, concurrency=options.concurrency, progress=options.progress)
+                spent_usd = ask_all(baseline, list(asked.values()), log, budget_usd=options.budget_usd, concurrency=options.concurrency, progress=options.progress)
             finally:
                 replies = {row.id: log.replies[asked[row.id].key] for row in rows if asked[row.id].key in log.replies}
                 _keep(project, [_answer(options, version, row, replies[row.id]) for row in rows if row.id in replies])
@@ -79,6 +81,7 @@ def record(project: Project, options: RecordOptions) -> dict[str, Any]:
         "faults": sum(line["fault"] is not None for line in all_answers),
         "kept_at_home": kept_at_home,
         "usd": round(sum(float(line["usd"]) for line in all_answers), 6),
+        "spent_usd": round(spent_usd, 6),
     }
 
 
@@ -110,7 +113,7 @@ def _answer(options: RecordOptions, version: str, row: Row, reply: Reply) -> dic
         "asked_at": reply.at,
         "provider": baseline.name,
         "model_snapshot": reply.model,
-        "said": reply.said,
+        "said": reply.said.replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "output": output,
         "fault": fault,
         "input_tokens": reply.input_tokens,
@@ -128,11 +131,12 @@ def _read(row: Row, reply: Reply) -> tuple[Any, str | None]:
         return None, reply.fault
     try:
         said = json.loads(reply.said)
-        said.pop("confidence", None)
+        if isinstance(said, dict):
+            said.pop("confidence", None)
         output = FEATURES[row.feature].output.model_validate_json(json.dumps(said))
     except ValidationError as error:
         return None, f"not the shape: {error.errors()[0]['msg']}"
-    except (ValueError, AttributeError):
+    except (ValueError, RecursionError):
         return None, "not JSON"
     faults = FEATURES[row.feature].reject(row.prompt_input, output)
     return (None, f"rejected: {faults[0]}") if faults else (json.loads(compact_json(output)), None)
@@ -152,7 +156,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one = actions.add_parser("record", help="ask the baseline what the vault does not hold")
     one.add_argument("--model", required=True, help="a provider or model of slm_providers, or TEACHER_MODEL of the environment")
     one.add_argument("--feature", choices=["all", *FEATURES], default="all", help="(default: %(default)s)")
-    one.add_argument("--budget-usd", type=float, default=1.0, help="the most that it may cost, for each feature (default: %(default)s)")
+    one.add_argument("--budget-usd", type=float, default=1.0, help="the most that it may cost, all features together (default: %(default)s)")
     one.add_argument("--yes", action="store_true", help="do not ask before money is spent")
     one.add_argument("--concurrency", type=int, default=8, help="calls at a time (default: %(default)s)")
     one.add_argument("--log", type=Path, default=LOG, help="where calls are written down (default: .stack/data/vault/calls.jsonl)")
@@ -163,9 +167,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _record(options: argparse.Namespace, progress: Callable[[str], None]) -> None:
     baseline = find_teacher(options.model, today=datetime.now(UTC).date(), open_project=open_project)
     features = list(FEATURES) if options.feature == "all" else [options.feature]
-    asking = {"budget_usd": options.budget_usd, "yes": options.yes, "concurrency": options.concurrency, "log": options.log, "progress": progress}
+    asking = {"yes": options.yes, "concurrency": options.concurrency, "log": options.log, "progress": progress}
+    done: list[dict[str, Any]] = []
     with open_project() as project:
-        done = [record(project, RecordOptions(feature, baseline, **asking)) for feature in features]
+        for feature in features:
+            left = options.budget_usd - sum(facts["spent_usd"] for facts in done)
+            done.append(record(project, RecordOptions(feature, baseline, budget_usd=left, **asking)))
     if options.json:
         print(json.dumps(done, indent=2))
         return

@@ -34,7 +34,8 @@ class WriteBackOptions:
 def run(previous: Path, folder: Path, options: WriteBackOptions) -> dict[str, Any]:
     """Write the dataset that `previous` (the format stage) describes, with the rows of the split stage beside it.
 
-    Facts: dataset_id, splits, gold (examples frozen), status. Raises ProjectUnreachable with what the database says: another
+    A dataset is named by what is learned from it, so one that is there already may have new sources: it is written all the same.
+    Facts: dataset_id, splits, gold (examples frozen: none while it is provisional), was (its status before). Raises ProjectUnreachable with what the database says: another
     gold set is frozen, or a row is of a person who asked to be forgotten since.
     """
     formatted = read_manifest(previous).get("facts")
@@ -42,18 +43,19 @@ def run(previous: Path, folder: Path, options: WriteBackOptions) -> dict[str, An
     if formatted is None:
         raise BrokenRows(f"Cannot write back {previous}: it has no manifest (run the format stage)")
     project, name = options.project, formatted["dataset_id"]
-    gold = [_line(row) for row in _rows(split / "gold.jsonl")]
-    frozen = project.call("slm_freeze_gold", p_feature=options.feature, p_rows=gold)
+    sorted_out = read_manifest(split).get("facts", {})
+    frozen = 0
+    if sorted_out.get("gold") == "frozen":
+        frozen = project.call("slm_freeze_gold", p_feature=options.feature, p_rows=list(_rows(split / "gold.jsonl")))
     counts = {split: facts["rows"] for split, facts in formatted["splits"].items()}
-    manifest = {"split": read_manifest(split).get("facts", {}), "format": {key: value for key, value in formatted.items() if key != "sha256"}}
+    manifest = {"split": sorted_out, "format": {key: value for key, value in formatted.items() if key != "sha256"}}
     status = project.call("slm_begin_dataset", p_id=name, p_feature=options.feature, p_splits=counts, p_manifest=manifest)
-    if status != "complete":
-        lines, written = _examples(split, previous), 0
-        while batch := list(islice(lines, BATCH)):
-            project.call("slm_write_dataset", p_id=name, p_rows=batch)
-            written += len(batch)
-            options.progress(f"write back: {written} of {sum(counts.values())} examples")
-        project.call("slm_finish_dataset", p_id=name)
+    lines, written = _examples(split, previous), 0
+    while batch := list(islice(lines, BATCH)):
+        project.call("slm_write_dataset", p_id=name, p_rows=batch)
+        written += len(batch)
+        options.progress(f"write back: {written} of {sum(counts.values())} examples")
+    project.call("slm_finish_dataset", p_id=name)
     facts = {"dataset_id": name, "splits": counts, "gold": frozen, "was": status}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "manifest.json", {"key": name, "inputs": {"dataset_id": name}, "facts": facts})
@@ -77,12 +79,7 @@ def refresh_gold(project: Project, feature: str, gold: Path, written: Path) -> i
 def _examples(split: Path, formatted: Path) -> Iterator[dict[str, Any]]:
     too_long = {json.loads(line)["id"] for line in (formatted / TOO_LONG).read_text(encoding="utf-8").split("\n") if line}
     for name in SPLITS:
-        yield from (_line(row, name) for row in _rows(split / f"{name}.jsonl") if row["id"] not in too_long)
-
-
-def _line(row: Line, split: str | None = None) -> dict[str, Any]:
-    line = {key: value for key, value in row.items() if key != "cluster"}
-    return {**line, "split": split} if split else line
+        yield from ({**row, "split": name} for row in _rows(split / f"{name}.jsonl") if row["id"] not in too_long)
 
 
 def _rows(path: Path) -> Iterator[Line]:

@@ -1,13 +1,13 @@
 -- A dataset is written in batches that may be repeated, knows its rows both ways, and forgets a person who asks for it.
 begin;
-select plan(24);
+select plan(31);
 
 create temp table line on commit drop as
 select n, lpad(to_hex(n), 64, '0') as id, ('00000000-0000-4000-8000-0000000000' || lpad(((n - 1) / 3)::text, 2, '0'))::uuid as person from generate_series(1, 6) as n;
 create temp table batch on commit drop as
 select jsonb_agg(jsonb_build_object(
   'id', id, 'split', case n when 6 then 'test' else 'train' end, 'feature', 'risk', 'origin', 'ledger', 'prompt_version', 'risk-1/tag', 'prompt_input', jsonb_build_object('n', n),
-  'output', '{}'::jsonb, 'seed_id', null, 'cell', null, 'copies', 1, 'quality', '{}'::jsonb,
+  'output', '{}'::jsonb, 'seed_id', null, 'cell', null, 'copies', 1, 'cluster', repeat('c', 64), 'quality', '{}'::jsonb,
   'sources', jsonb_build_array(jsonb_build_object('table', 'slm_requests', 'id', 'r' || n, 'org_id', null, 'user_id', person, 'task_id', null, 'created_at', '2026-11-01T00:00:00.000000Z'))
 ) order by n) as rows from line;
 create temp table name on commit drop as select repeat('a', 64) as id;
@@ -25,12 +25,23 @@ select throws_ok($$insert into public.slm_dataset_examples values ((select id fr
 select is((select array_agg(dataset_id) from public.slm_lineage where source_table = 'slm_requests' and source_id = 'r4'), (select array[id] from name), 'from a row to its datasets');
 select is((select array_agg(source_id order by source_id) from public.slm_lineage where dataset_id = (select id from name) and split = 'train'), array['r1', 'r2', 'r3', 'r4', 'r5'], 'from a dataset to its rows');
 
+select lives_ok(
+  $$select public.slm_write_dataset((select id from name), (select jsonb_build_array(jsonb_set(jsonb_set(rows -> 0, '{sources,0,id}', '"later"'), '{cluster}', to_jsonb(repeat('d', 64)))) from batch))$$,
+  'the same text came up again in a row that is new');
+select is((select array_agg(dataset_id) from public.slm_lineage where source_id = 'later'), (select array[id] from name), 'the dataset is the same, and leads from that row too');
+select is((select cluster from public.slm_examples where id = lpad('1', 64, '0')), repeat('d', 64), 'its cluster is the newest one');
+
+select throws_ok($$select public.slm_freeze_gold('risk', (select jsonb_build_array(jsonb_set(rows -> 5, '{origin}', '"template"')) from batch))$$, 'P0001', 'made-up examples are among them (gold is frozen from the history)', 'made-up gold is refused');
+select is((select count(*) from public.slm_gold), 0::bigint, 'and nothing of it is frozen');
 select is(public.slm_freeze_gold('risk', (select jsonb_path_query_array(rows, '$[5]') from batch)), 1, 'gold is frozen');
 select is(public.slm_freeze_gold('risk', (select jsonb_path_query_array(rows, '$[5]') from batch)), 1, 'the same again changes nothing');
 select throws_ok($$select public.slm_freeze_gold('risk', (select jsonb_path_query_array(rows, '$[4]') from batch))$$, 'P0001', 'another gold set is frozen already (remove the local gold file to take that one)', 'another one is refused');
 select is(public.slm_gold_rows('risk') -> 0 -> 'row' -> 'sources' -> 0 ->> 'created_at', '2026-11-01T00:00:00.000000Z', 'it comes back as it went');
 select is(public.slm_gold_rows('risk') -> 0 -> 'allow_cloud', 'false', 'no organisation has allowed a cloud model to see it');
-update public.slm_org_settings set allow_cloud = true where org_id is null;
+select is(public.slm_gold_rows('risk') -> 0 -> 'row' ->> 'cluster', repeat('c', 64), 'with its cluster');
+delete from public.slm_org_settings where org_id is null;
+select is(public.slm_gold_rows('risk') -> 0 -> 'allow_cloud', 'false', 'nor without any settings');
+insert into public.slm_org_settings (org_id, allow_cloud) values (null, true);
 select is(public.slm_gold_rows('risk') -> 0 -> 'allow_cloud', 'true', 'until it does');
 select is(public.slm_record_baseline(jsonb_build_array(jsonb_build_object('example_id', lpad('6', 64, '0'), 'model', 'm', 'prompt_version', 'p', 'feature', 'risk', 'asked_at', now(), 'provider', 'x',
   'model_snapshot', 'm-1', 'said', '{}', 'output', '{}'::jsonb, 'fault', null, 'input_tokens', 1, 'output_tokens', 1, 'input_usd_per_million', 1, 'output_usd_per_million', 1, 'usd', 0, 'latency_ms', 1))), 1, 'an answer goes into the vault');
