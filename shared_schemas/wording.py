@@ -11,6 +11,9 @@ from shared_schemas.fault import Fault
 JARGON = ("allocated hours", "predicted delay", "predicted total", "velocity", "progress ratio", "threat level", "points/hour")
 """Words of the metrics layer that a person must not read (contract.md 1.4)."""
 
+BEGINS = r"^\S"
+"""A text begins with what can be read: a model that starts a word with its space would otherwise start a title with it."""
+
 SAME = 0.85
 """Two texts that share this part of their distinct words (Jaccard) say the same thing twice."""
 

@@ -18,7 +18,7 @@ Phase = Literal["requirement_refiner", "design_guidance", "build_guidance", "acc
 PHASES: tuple[Phase, ...] = ("requirement_refiner", "design_guidance", "build_guidance", "acceptance_criteria", "deployment")
 """The lifecycle, in its order (contract.md 2.4)."""
 
-Remark = Annotated[str, StringConstraints(min_length=12, max_length=140)]
+Remark = Annotated[str, StringConstraints(min_length=12, max_length=140, pattern=wording.BEGINS)]
 
 
 class SimilarTask(Closed):
@@ -41,7 +41,7 @@ class PlanStep(Closed):
     """One checklist step; `duration` is hours."""
 
     phase: Phase
-    title: Annotated[str, StringConstraints(min_length=6, max_length=90)]
+    title: Annotated[str, StringConstraints(min_length=6, max_length=90, pattern=wording.BEGINS)]
     duration: Literal[2, 4]
     risk: Literal["low", "medium", "high"]
 

@@ -21,7 +21,7 @@ Pace = Literal["unknown", "ahead", "on_pace", "behind", "far_behind", "not_start
 LEVELS: tuple[Level, ...] = ("low", "medium", "high")
 
 Minutes = Annotated[int, Field(ge=0, le=600_000)]
-Sentence = Annotated[str, StringConstraints(min_length=12, max_length=160)]
+Sentence = Annotated[str, StringConstraints(min_length=12, max_length=160, pattern=wording.BEGINS)]
 
 
 class RiskInput(Closed):

@@ -28,7 +28,7 @@ def test_a_good_plan_is_accepted() -> None:
         (plan(step("Release the page", "deployment"), step()), "not in lifecycle order"),
         (plan(step(), step("build the Career page!")), "repeat each other"),
         (plan(step("1.1.1.1.1.1")), "not a sentence"),
-        (plan(step(" Build the page ")), "spaces around"),
+        (plan(step("Build the page ")), "spaces around"),
         (plan(step(), risks=["The design may change", "Old browsers may fail."]), "middle of a sentence"),
         (plan(step(), risks=["The design may change.", "The design may change!"]), "repeat each other"),
     ],

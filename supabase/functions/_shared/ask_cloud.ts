@@ -83,7 +83,7 @@ function question(cloud: Cloud, feature: FeatureName, promptInput: unknown): unk
 }
 
 /** Keywords that structured outputs do not take; our own validation holds the answer to them afterwards. */
-const UNSUPPORTED = new Set(["minLength", "maxLength", "title", "description", "default", "uniqueItems"]);
+const UNSUPPORTED = new Set(["minLength", "maxLength", "pattern", "title", "description", "default", "uniqueItems"]);
 
 function strict(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(strict);

@@ -166,6 +166,7 @@ export const features = {
           "items": {
             "maxLength": 160,
             "minLength": 12,
+            "pattern": "^\\S",
             "type": "string"
           },
           "maxItems": 3,
@@ -177,6 +178,7 @@ export const features = {
           "items": {
             "maxLength": 160,
             "minLength": 12,
+            "pattern": "^\\S",
             "type": "string"
           },
           "maxItems": 2,
@@ -295,6 +297,7 @@ export const features = {
             "title": {
               "maxLength": 90,
               "minLength": 6,
+              "pattern": "^\\S",
               "title": "Title",
               "type": "string"
             },
@@ -342,6 +345,7 @@ export const features = {
           "items": {
             "maxLength": 140,
             "minLength": 12,
+            "pattern": "^\\S",
             "type": "string"
           },
           "maxItems": 3,
@@ -352,6 +356,7 @@ export const features = {
           "items": {
             "maxLength": 140,
             "minLength": 12,
+            "pattern": "^\\S",
             "type": "string"
           },
           "maxItems": 3,
