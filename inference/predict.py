@@ -32,7 +32,7 @@ from shared_schemas.prediction import Prediction
 _LEVEL_AT = len('{"risk_level":"')
 """Where the risk level's first letter stands: it is the first thing that the model writes."""
 
-KEPT_PROMPTS = 8
+KEPT_PROMPTS = 2
 """Prompts that are remembered beside the live ones: a second attempt need not read its prompt again."""
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 
 from inference.engine.completion import Completion, Job
 from inference.engine.counts import Counts
@@ -49,6 +50,7 @@ class Engine:
         self._news = threading.Condition()
         self._is_stopping = False
         self._recent_s = 1.0
+        self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
@@ -65,18 +67,14 @@ class Engine:
         return len(self._live)
 
     def pin(self, prefix: Sequence[int]) -> None:
-        """Compute a beginning of prompts once, and keep it. Before `start` only."""
-        if not self.llama.can_trim or not prefix:
-            return
-        seat = self._free.pop()
-        for at in range(0, len(prefix), self.llama.n_batch):
-            self._batch.clear()
-            self._batch.add(seat, at, prefix[at : at + self.llama.n_batch], [])
-            self.llama.decode(self._batch)
-        self._pinned[seat] = list(prefix)
+        """Keep a beginning of prompts in memory from `start` on. Before `start` only."""
+        if self.llama.can_trim and prefix:
+            self._pinned[self._free.pop()] = list(prefix)
 
     def start(self) -> None:
+        """Begin to take jobs, once all pinned beginnings are computed. Raises InferenceError when they cannot be."""
         self._thread.start()
+        self._started.result()
 
     def submit(self, job: Job, *, is_again: bool = False) -> Job:
         """Take a job; its future gets a Completion or an InferenceError. Raises Overloaded, PromptTooLong and Cancelled at once.
@@ -106,6 +104,16 @@ class Engine:
             self._thread.join()
 
     def _run(self) -> None:
+        """All decoding is this thread's, the pinned beginnings too: OpenMP keeps workers for each thread that ever decoded, and
+        once there are more of them than cores they no longer spin but sleep at every barrier (steps took up to twice as long).
+        """
+        try:
+            for seat, prefix in self._pinned.items():
+                self._compute(seat, prefix)
+        except InferenceError as error:
+            self._started.set_exception(error)
+            return
+        self._started.set_result(None)
         while True:
             with self._news:
                 self._news.wait_for(lambda: self._waiting or self._live or self._is_stopping)
@@ -118,6 +126,12 @@ class Engine:
             self._admit()
             if self._live:
                 self._step()
+
+    def _compute(self, seat: int, prefix: Sequence[int]) -> None:
+        for at in range(0, len(prefix), self.llama.n_batch):
+            self._batch.clear()
+            self._batch.add(seat, at, prefix[at : at + self.llama.n_batch], [])
+            self.llama.decode(self._batch)
 
     def _drop_the_gone(self) -> None:
         now = time.monotonic()
