@@ -4,7 +4,6 @@ import copy
 import json
 import random
 import unicodedata
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from shared_schemas.features.risk import RiskOutput
 from trainer.data import clean
 from trainer.data.candidate import Candidate
 from trainer.data.duplicates import NEAR, SAME, find_near, shingles
-from trainer.data.extract import Consent, candidates
+from trainer.data.extract import candidates
 from trainer.data.history import LEDGER_SINCE, Story, make_history
 from trainer.data.judge import REASONS, Kept, Rejected, base_level, judge
-from trainer.data.mirror import RELATIONS, Mirror, open_mirror
+from trainer.data.mirror import RELATIONS, Mirror, Reading, open_mirror
 from trainer.data.personal_data import Names, Placeholders
 from trainer.data.row import ROWS, make_row, read_rows, write_lines
 from trainer.errors import BrokenRows
@@ -160,8 +159,7 @@ def _judged(tmp_path: Path) -> list[Candidate]:
     with open_mirror(tmp_path, "memory") as mirror:
         stories = list(make_history(120, seed=5))
         _fill(mirror, stories)
-        consent = Consent({None: True}, frozenset(), LEDGER_SINCE)
-        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, consent, Counter())]
+        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, LEDGER_SINCE)]
 
 
 def _fill(mirror: Mirror, stories: list[Story]) -> None:
@@ -212,7 +210,10 @@ def _end(candidate: Candidate) -> str:
 
 
 def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) -> None:
-    """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none of a forgotten person."""
+    """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none with a forgotten person's step.
+
+    Whose they are is known.
+    """
     made: tuple[tuple[int, str, list[str], str], ...] = (
         (1, "Old", ["React"], "x"),
         (2, "UI for Career page v2", [], "x"),
@@ -230,7 +231,7 @@ def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) 
                 "title": title,
                 "description": "d",
                 "skills": skills,
-                "assigned_to": who,
+                "people": [f"{who} of {title}"],
                 "ai_metadata": {"model": "m"},
             }
             _put(mirror, "tasks", task)
@@ -243,22 +244,35 @@ def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) 
                     "order_index": 0,
                     "created_at": task["created_at"],
                     "created_by_role": "manager",
+                    "people": [f"author of {title}"],
+                    "is_forgotten": who == "gone",
                 }
                 _put(mirror, "task_steps", step)
-        found = {one.sources[0].id: one for one in candidates(mirror, "plan", Consent({None: True}, frozenset({"gone"}), LEDGER_SINCE), Counter())}
+        found = {one.sources[0].id: one for one in candidates(mirror, "plan", LEDGER_SINCE)}
     kept = judge(found["t5"])
     assert [task.title for task in kept.prompt_input.similar] == ["UI for Career page v2", "Old"]
     assert kept.prompt_input.similar[1].steps == ["build_guidance of Old", "deployment of Old"]
     assert judge(found["t1"]).prompt_input.similar == []
+    assert found["t5"].sources[0].people == sorted(f"{role} {title}" for role in ("x of", "author of") for title in ("UI for Career page", "UI for Career page v2", "Old"))
     assert "t3" not in found
 
 
+COLUMNS = {
+    "slm_requests": "id created_at org_id user_id task_id feature prompt_input output provider model prompt_version status people",
+    "tasks": "id created_at started_at org_id title description skills allocated_hours ai_metadata people",
+    "task_steps": "id created_at org_id task_id stage_id step_title order_index estimated_hours created_by_role people is_forgotten",
+    "task_risk_snapshots": "id computed_at org_id task_id elapsed_hours steps_completed total_steps progress_ratio predicted_total_hours predicted_delay_hours risk_level reasons"
+    " recommended_actions model_used raw_llm_response people",
+}
+
+
 def _put(mirror: Mirror, table: str, row: dict[str, Any]) -> None:
+    """A row as the database would send it."""
     relation = RELATIONS[table]
-    whole = dict.fromkeys(relation.columns) | row
-    ref = relation.ref(whole)
-    mirror.database.execute(f"insert or replace into {table} (id, day, ref, body) values (?, '', ?, ?)", (row["id"], ref if isinstance(ref, str) else None, json.dumps(whole)))
-    mirror.database.commit()
+    whole = {**dict.fromkeys(COLUMNS[table].split()), "people": [], **row}
+    sent = {column: json.dumps(value) if column in relation.json and value is not None else value for column, value in whole.items() if column in COLUMNS[table]}
+    with mirror.database:
+        mirror._keep(relation, Reading(1, "", {}, [], 1), [sent])
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------------

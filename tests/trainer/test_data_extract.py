@@ -35,6 +35,7 @@ def _one_task(data_lite: dict[str, str]) -> None:
             patch.setenv(name, value)
         with supabase_client.open_project() as project:
             project.add("orgs", [{"id": ORG, "name": "O"}])
+            project.add("slm_org_settings", [{"org_id": ORG, "allow_training": True}], key="org_id")
             project.add("tasks", [{"id": TASK, "title": "UI for Career page", "org_id": ORG, "allocated_hours": 8, "created_at": AT}])
 
 
@@ -64,9 +65,9 @@ class Meddled(Project):
         self.happens = happens
         self.pages = 0
 
-    def page(self, *args: Any, **rest: Any) -> list[dict[str, Any]]:
+    def ask_rows(self, *args: Any, **rest: Any) -> list[dict[str, Any]]:
         self.pages += 1
-        return self.happens(self.pages, super().page(*args, **rest))
+        return self.happens(self.pages, super().ask_rows(*args, **rest))
 
 
 def test_rows_read_equal_the_database_around_the_row_limit(data_project: Project, mirror: Mirror, tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_rows_read_equal_the_database_around_the_row_limit(data_project: Project
         assert in_database(data_project) == size
         assert mirror.update(data_project, SNAPSHOTS)["rows"] == size
         with open_mirror(tmp_path / str(size), data_project.url) as fresh:
-            assert fresh.update(data_project, SNAPSHOTS) == {"rows": size, "read": size, "later": 0}
+            assert fresh.update(data_project, SNAPSHOTS) == {"rows": size, "read": size, "later": 0, "withheld": 0}
             assert in_mirror(fresh) == in_mirror(mirror) == wanted
 
 
@@ -131,7 +132,7 @@ def test_rows_that_are_gone_or_moved_to_another_day_are_forgotten(data_project: 
 def test_rows_dated_in_the_future_wait_and_are_counted(data_project: Project, mirror: Mirror) -> None:
     before = mirror.update(data_project, SNAPSHOTS)["rows"]
     data_project.add("task_risk_snapshots", snapshots(["tomorrow's clock"], "2999-01-01T00:00:00+00:00"))
-    assert mirror.update(data_project, SNAPSHOTS) == {"rows": before, "read": 0, "later": 1}
+    assert mirror.update(data_project, SNAPSHOTS) == {"rows": before, "read": 0, "later": 1, "withheld": 0}
 
 
 def test_a_row_without_a_place_in_the_calendar_is_read_with_the_whole_table(data_project: Project, mirror: Mirror) -> None:
@@ -203,8 +204,8 @@ def killed_at(target: Any, name: str, call: int, words: Sequence[str]) -> int | 
 @pytest.mark.parametrize(
     ("target", "name", "call"),
     [
-        (Project, "page", 1),
-        (Project, "page", 4),
+        (Project, "ask_rows", 1),
+        (Project, "ask_rows", 4),
         (Mirror, "_end_reading", 2),
         (extract, "read_people", 1),
         (extract, "_source", 150),
@@ -231,7 +232,7 @@ def test_a_killed_run_ends_with_the_same_hash_when_run_again(data_project: Proje
 def test_a_killed_reading_goes_on_where_it_was(data_project: Project, tmp_path: Path) -> None:
     rows = in_database(data_project)
     words = ["data", "extract", "--feature", "risk", "--work-dir", str(tmp_path)]
-    assert killed_at(Project, "page", 7, words) == -signal.SIGKILL
+    assert killed_at(Project, "ask_rows", 7, words) == -signal.SIGKILL
     with open_mirror(tmp_path, data_project.url) as mirror:
         kept = len(in_mirror(mirror))
         read = mirror.update(data_project, SNAPSHOTS)["read"]
