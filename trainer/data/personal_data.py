@@ -48,7 +48,7 @@ _URL = (
 )
 _EMAIL = r"(?<![\w.%+'-])[\w.%+'-]{1,64}@[^\W_]{1,63}(?:-[^\W_]{1,63}){0,5}(?:\.[\w-]{1,63}){1,8}"
 _ID = r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
-_PHONE = r"(?<!\d|\d[.:-])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./–-]{0,3}\(?\d{2,5}\)?){2,5}(?!\d)"
+_PHONE = r"(?<!\d|\d[.:-])(?:\+|00)\d{1,3}(?:[ ./–-]{0,3}\(?\d{1,5}\)?){2,6}(?!\d)|(?<!\d|\d[.:-])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./–-]{0,3}\(?\d{2,5}\)?){2,5}(?!\d)"
 _SECRETS = (
     r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
@@ -233,13 +233,15 @@ class Placeholders:
 
 @lru_cache(maxsize=50_000)
 def _patterns(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Where the patterns match: start, end, kind. Where two overlap, the more specific one counts."""
+    """Where the patterns match: start, end, kind. Where two overlap, the more specific one counts, then the longer one."""
     if not _SUSPICIOUS.search(text):
         return ()
     found: list[tuple[int, int, str]] = []
     for piece in range(0, len(text), SHORT_TEXT):
         results = _analyzer().analyze(text[piece : piece + SHORT_TEXT], LANGUAGE)
-        for start, end, kind in sorted(((piece + one.start, piece + one.end, _KINDS[one.entity_type]) for one in results if _is_meant(one, text, piece)), key=lambda one: (_RANK[one[2]], one)):
+        for start, end, kind in sorted(
+            ((piece + one.start, piece + one.end, _KINDS[one.entity_type]) for one in results if _is_meant(one, text, piece)), key=lambda one: (_RANK[one[2]], one[0] - one[1], one)
+        ):
             if not any(start < other_end and other_start < end for other_start, other_end, _ in found):
                 found.append((start, end, kind))
     return tuple(sorted(found))
