@@ -12,6 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from inference.model_store import file_sha256
+from trainer.errors import BrokenRows
+
 Facts = Mapping[str, Any]
 
 
@@ -23,16 +26,34 @@ def run_stage(folder: Path, inputs: Facts, make: Callable[[Path], Facts], *, kee
     """
     key = digest(inputs)
     done = read_manifest(folder)
-    if done.get("key") == key:
+    if done.get("key") == key and is_whole(folder, done):
         return dict(done["facts"])
+    (folder / "manifest.json").unlink(missing_ok=True)
     begun = folder / "begun"
     if not (keep_partial and begun.exists() and begun.read_text() == key):
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     begun.write_text(key)
     facts = dict(make(folder))
-    write_json(folder / "manifest.json", {"key": key, "inputs": dict(inputs), "facts": facts})
+    files = {str(path.relative_to(folder)): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file() and path != begun}
+    write_json(folder / "manifest.json", {"key": key, "inputs": dict(inputs), "facts": facts, "files": files})
     return facts
+
+
+def is_whole(folder: Path, manifest: Facts) -> bool:
+    """Whether every file that a stage left is still there as it was."""
+    files = {folder / name: sha256 for name, sha256 in manifest.get("files", {}).items()}
+    return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in files.items())
+
+
+def facts_before(folder: Path, stage: str) -> dict[str, Any]:
+    """The facts of the stage before, whose folder this is. Raises BrokenRows when it has not finished, or a file of it is not what it wrote."""
+    manifest = read_manifest(folder)
+    if not manifest:
+        raise BrokenRows(f"Cannot {stage} {folder}: {folder.name} has not finished there (run the stage before it)")
+    if not is_whole(folder, manifest):
+        raise BrokenRows(f"Cannot {stage} {folder}: a file is gone or is not what {folder.name} wrote (run {folder.name} again)")
+    return dict(manifest["facts"])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

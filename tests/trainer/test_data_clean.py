@@ -3,8 +3,8 @@
 import copy
 import json
 import random
+import re
 import unicodedata
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from shared_schemas.features.risk import RiskOutput
 from trainer.data import clean
 from trainer.data.candidate import Candidate
 from trainer.data.duplicates import NEAR, SAME, find_near, shingles
-from trainer.data.extract import Consent, candidates
+from trainer.data.extract import candidates
 from trainer.data.history import LEDGER_SINCE, Story, make_history
-from trainer.data.judge import REASONS, Kept, Rejected, base_level, judge
-from trainer.data.mirror import RELATIONS, Mirror, open_mirror
+from trainer.data.judge import JUNK_TITLE, REASONS, Kept, Rejected, base_level, judge
+from trainer.data.mirror import RELATIONS, Mirror, Reading, open_mirror
 from trainer.data.personal_data import Names, Placeholders
 from trainer.data.row import ROWS, make_row, read_rows, write_lines
 from trainer.errors import BrokenRows
 from trainer.stage import write_json
 
-NAMES = ("Asha Rao", "Mark Will", "Jürgen O'Brien", "सीता देवी", "Fatima El-Sayed", "Zoë Price", "Nikhil Chowdhury")
+NAMES = ("Asha Rao", "Mark Will", "Jürgen O'Brien", "सीता देवी", "Fatima El-Sayed", "Zoë Price", "Nikhil Chowdhury", "Bo Li", "Li Wei", "王小明", "김민수", "Juan Carlos de la Cruz", "Jo")
 
 
 # --- personal data ------------------------------------------------------------------------------------------------------
@@ -36,18 +36,23 @@ PLANTED = {
     "email": ("asha.rao@example.com", "a_b+c@mail.co.in", "जन@उदाहरण.भारत", "o'brien@x-y.example.org", "first.last@sub.dept.example.edu"),
     "phone": ("+91 98765 43210", "080-2345 6789", "(415) 555-2671", "+44 20 7946 0958", "+49 (0)30 901820", "9876543210", "+1-202-555-0143", "00971 4 123 4567"),
     "url": ("https://docs.google.com/d/1aB?x=1#y", "www.example.com/board", "app.example.io/tasks/12", "postgres://u:p@db.example.com:5432/x", "http://10.0.0.7:8080/a"),
-    "id": ("8a0f2c1e-5d7b-4a58-9d55-0c6a3e6b7f10", "1B6C7F0A-32F4-4E0C-B5A2-9A0E5F1D2C33"),
+    "id": ("8a0f2c1e-5d7b-4a58-9d55-0c6a3e6b7f10", "1B6C7F0A-32F4-4E0C-B5A2-9A0E5F1D2C33", "ABCPE1234F", "ABCDE1234F", "2345 6789 0124", "27AAPFU0939F1ZV"),
     "secret": (
         "sk-proj_abcdefgh12345678",
         "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
         "password: hunter22!",
+        "Password hunter2",
+        "api key Zx81mmPq77",
         "api_key=Zx81mmPq77",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijkl",
         "AKIAIOSFODNN7EXAMPLE",
     ),
     "card": ("4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"),
     "ip": ("203.0.113.77",),
-    "name": ("Asha Rao", "asha", "NIKHIL", "Jürgen", "सीता", "Fatima", "Chowdhury", unicodedata.normalize("NFD", "Zoë"), "Mark Will"),
+    "name": (
+        *("Asha Rao", "asha", "NIKHIL", "Jürgen", "सीता", "Fatima", "Chowdhury", unicodedata.normalize("NFD", "Zoë"), "Mark Will", "Bo Li", "Li Wei", "LI WEI", "王小明", "小明", "김민수"),
+        *("AshaRao", "asha.rao", "asha_rao", "Juan Carlos de la Cruz", "Carlos de la Cruz", "Jürgen O'Brien", "Fatima El-Sayed", "Jo"),
+    ),
 }  # fmt: skip
 FRAMES = ("Ask {} about the login page.", "Please check with {} before 10:30", "{}: see the notes", "Done on 2026-03-15, then {} (v1.2.3)", "Half of the 105 h is gone; {} knows why.")
 HARMLESS = (
@@ -59,29 +64,58 @@ HARMLESS = (
     "Migration from Supabase to Sharepoints for the document part",
     "1)Development Skills - Backend, Finetuning 2) Soft Skills -Curiosity, English",
     "Use Node.js and C++/Rust, key: value pairs, e.g. and/or, TCP/IP",
+    "Compare 2024 2025 2026 totals, 2024-2025-2026 too",
+    "Import rows 10000000 to 20000000, 12 345 678 rows in all",
+    "Mark will join later. Will mark this by Friday: li ion battery, de la carte",
+    "Reset token oauth2 flow, token sha256 and the password page",
     "मेनू का डिज़ाइन बदलो, 首页改版, تحديث الصفحة الرئيسية",
 )
 
 
 def test_planted_personal_data_is_found_and_little_else() -> None:
+    """Whole: one word or one run of three digits that is left is a miss. Right: what is replaced holds nothing beside it."""
     names = Names(NAMES)
-    planted = [(kind, words, frame.format(words)) for kind, some in PLANTED.items() for words in some for frame in FRAMES]
-    missed = [text for _, words, text in planted if unicodedata.normalize("NFC", words).casefold() in Placeholders(names).replace(text).casefold()]
+    planted = [(kind, words, frame) for kind, some in PLANTED.items() for words in some for frame in FRAMES]
+    planted += [("name", name, f"请{{}}{rest}") for name in ("王小明", "小明") for rest in ("检查登录页", "和产品经理确认")]
+    left, wide, placed = [], [], 0
+    for kind, words, frame in planted:
+        placeholders = Placeholders(names)
+        said = placeholders.replace(frame.format(words))
+        placed += len(placeholders.given)
+        around = [part.strip(" :;") for part in frame.split("{}")]
+        left += [(kind, words, said)] if "[" not in said or _tokens(words) & _tokens(re.sub(r"\[[a-z]+ \d+\]", " ", said)) else []
+        wide += [(kind, words, said)] if any(unicodedata.normalize("NFC", part) not in said for part in around) or len(placeholders.given) > 1 else []
     harmless = [*HARMLESS, *(frame.format("the team") for frame in FRAMES)]
-    found = [placeholders for text in [*(text for _, _, text in planted), *harmless] if (placeholders := _replaced(names, text))]
-    extra = sum(len(some) - 1 for some in found[: len(planted)]) if len(found) >= len(planted) else 0
-    wrong = [text for text in harmless if _replaced(names, text)]
-    recall, total = 1 - len(missed) / len(planted), sum(map(len, found))
-    precision = 1 - (extra + len(wrong)) / total
-    print(f"planted personal data: recall {recall:.4f} (n = {len(planted)}), precision {precision:.4f} (n = {total} placeholders, {len(harmless)} harmless texts)")
-    assert (missed, wrong) == ([], [])
+    wrong = [text for text in harmless if Placeholders(names).replace(text) != unicodedata.normalize("NFC", text)]
+    recall, precision = 1 - len(left) / len(planted), 1 - (len(wide) + len(wrong)) / (placed + len(wrong))
+    print(f"planted personal data: recall {recall:.4f} (n = {len(planted)}), precision {precision:.4f} (n = {placed} placeholders, {len(harmless)} harmless texts)")
+    print(left, wide, wrong, sep="\n")
+    assert (left, wrong) == ([], [])
     assert precision >= 0.98
 
 
-def _replaced(names: Names, text: str) -> set[str]:
-    placeholders = Placeholders(names)
-    placeholders.replace(text)
-    return set(placeholders.given.values())
+def _tokens(words: str) -> set[str]:
+    """Words of two letters or more, Chinese and Korean characters, and runs of three digits: any of them tells something."""
+    plain = unicodedata.normalize("NFC", words).casefold()
+    return set(re.findall(r"[^\W\d_]{2,}|\d{3,}|[一-鿿가-힣]", plain))
+
+
+@pytest.mark.parametrize("secret", ["+91 98765 43210", "asha.rao@example.com", "Asha Rao", "Bo Li", "https://example.com/a/b"])
+def test_what_is_cut_is_cut_once_personal_data_is_out(examples: list[Candidate], secret: str) -> None:
+    """Wherever the limit of a title falls, no half of a number, an address or a name is left."""
+    one = next(one for one in examples if one.kind == "steps" and _keeps(one) and not one.found["request"])
+    for before in range(90, 120):
+        found = copy.deepcopy(one.found)
+        for task in found["tasks"]:
+            task["title"] = f"{'ab ' * 39}"[:before] + f" {secret} and the rest of what is to be done there"
+        row = clean.cleaned(one.model_copy(update={"found": found}), Placeholders(Names(NAMES)))
+        assert not re.search(r"\d{3}|@|https?|asha|rao|\bbo\b", row.prompt_input.title.replace("[", " "), re.I), row.prompt_input.title
+
+
+def test_half_a_finding_at_the_end_of_what_was_cut_long_ago_goes() -> None:
+    """The ledger keeps texts as they were cut: nobody has the rest."""
+    said = [Placeholders(Names(NAMES)).replace(text) for text in ("Call +91 9876…", "Mail asha@exa…", "Ask Ash…", "See https://exam…", "Do the third part of…")]
+    assert said == ["Call …", "Mail …", "Ask [name 1]…", "See …", "Do the third part of…"]
 
 
 def test_the_same_words_get_the_same_placeholder_in_input_and_answer() -> None:
@@ -151,6 +185,76 @@ def test_a_level_that_rounding_may_have_moved_is_the_answers(said: str, told: st
     assert judge(_figures_of(2, elapsed=0.48, total=2.4, delay=0.4, done=1, level=said)).prompt_input.level == told
 
 
+@pytest.mark.parametrize(("title", "junk"), [("Test bot", True), ("test bot 3", True), ("Test bottom navigation", False), ("Test the login", False)])
+def test_a_title_that_only_begins_like_junk_is_none(title: str, junk: bool) -> None:
+    assert bool(JUNK_TITLE.fullmatch(title)) == junk
+
+
+def _plan(**changes: Any) -> Candidate:
+    """A plan from before the ledger that is kept as it is, with something changed: of each step (by name) or of the task."""
+    began = LEDGER_SINCE - timedelta(days=90)
+    steps = [
+        {"id": f"s{i}", "stage_id": phase, "step_title": title, "estimated_hours": hours, "created_by_role": "manager", "created_at": began.isoformat()}
+        for i, (phase, title, hours) in enumerate(
+            (("requirement_refiner", "Ask the client for examples", "2"), ("build_guidance", "Write the export of invoices", "4"), ("deployment", "Show it to the accountants", "2"))
+        )
+    ]
+    metadata = {"model": "gpt-4o-mini", "overall_risks": ["The client may be late with examples."], "assumptions": ["The old export stays in use."]}
+    task: dict[str, Any] = {"id": "t", "org_id": None, "created_at": began.isoformat(), "title": "Write the export", "description": "Invoices as CSV.", "skills": [], "ai_metadata": metadata}
+    for name, value in changes.items():
+        for row in steps if name in steps[0] and name != "id" and name not in task else [task]:
+            row[name] = value(row) if callable(value) else value
+    return _candidate("steps", "plan", {"tasks": [task], "steps": steps, "request": None, "similar": []})
+
+
+def test_steps_that_were_written_weeks_later_are_no_plan_of_the_assistant() -> None:
+    assert judge(_plan()).origin == "steps"
+    late = _plan()
+    for step in late.found["steps"]:
+        step["created_at"] = (LEDGER_SINCE - timedelta(days=60)).isoformat()
+    with pytest.raises(Rejected, match="not saved with the task") as why:
+        judge(late)
+    assert why.value.reason == "not_a_plan"
+
+
+def test_a_step_with_a_longer_title_than_an_answer_may_hold_is_not_cut() -> None:
+    with pytest.raises(Rejected, match="title") as why:
+        judge(_plan(step_title=lambda step: f"{step['step_title']} " + "each month as a file that the accountants may read without any help of ours"))
+    assert why.value.reason == "schema"
+
+
+def test_a_short_remark_is_left_out_and_the_plan_stays() -> None:
+    kept = judge(_plan(ai_metadata={"model": "gpt-4o-mini", "overall_risks": ["Late.", "The client may be late with examples."], "assumptions": ["No change"]}))
+    assert (kept.output.overall_risks, kept.output.assumptions) == (["The client may be late with examples."], [])
+
+
+def test_quality_says_what_became_of_hours_phases_and_order() -> None:
+    assert judge(_plan()).quality == {"hours_as_saved": 1.0, "risks_known": 0.0}
+    assert judge(_plan(estimated_hours="8")).quality["hours_as_saved"] == 0
+    same = _plan().found
+    proposed = [{"phase": step["stage_id"], "title": step["step_title"], "duration": int(step["estimated_hours"]), "risk": "low"} for step in same["steps"]]
+    proposed = [{**proposed[1], "phase": "design_guidance", "duration": 2}, proposed[0], {**proposed[2], "title": "Something else is done"}, proposed[2]]
+    proposed.sort(key=lambda step: ["design_guidance", "requirement_refiner", "build_guidance", "deployment"].index(step["phase"]))
+    output = {"suggested_plan": [{**step, "phase": "build_guidance"} for step in proposed], "overall_risks": [], "assumptions": []}
+    request = {"feature": "plan", "org_id": None, "status": "closed", "provider": "cloud", "model": "m", "prompt_version": "p", "output": output}
+    told = {"title": "Write the export", "description": "Invoices as CSV.", "skills": [], "similar": []}
+    kept = judge(_candidate("steps", "plan", {**same, "request": {**request, "prompt_input": told}}))
+    assert kept.quality == {"hours_as_saved": 1.0, "kept": 0.75, "written_by_manager": 0.0, "same_hours": 0.6667, "same_phase": 0.3333, "same_order": 0.5}
+
+
+def test_the_people_of_earlier_tasks_in_a_ledger_row_are_known_or_the_task_is_left_out(tmp_path: Path) -> None:
+    """The ledger keeps the words of earlier tasks, not whose they are: a task that nobody knows any more is no guide."""
+    told = {"title": "Write the export", "description": "Invoices.", "skills": [], "similar": [{"title": "Known", "steps": ["Ask around"]}, {"title": "Forgotten", "steps": ["Theirs"]}]}
+    with open_mirror(tmp_path, "memory") as mirror:
+        for name, gone in (("Known", False), ("Forgotten", True)):
+            _put(mirror, "tasks", {"id": name, "created_at": "2026-04-01T00:00:00+00:00", "org_id": "o", "title": name, "people": [f"owner of {name}"]})
+            _put(mirror, "task_steps", {"id": name, "task_id": name, "stage_id": "deployment", "created_at": "2026-04-01T00:00:00+00:00", "people": [] if gone else ["author"], "is_forgotten": gone})
+        _put(mirror, "slm_requests", {"id": "r", "created_at": "2026-07-01T00:00:00+00:00", "org_id": "o", "user_id": "asker", "feature": "plan", "prompt_input": told, "people": ["asker"]})
+        one = next(one for one in candidates(mirror, "plan", LEDGER_SINCE) if one.kind == "ledger")
+    assert one.sources[0].people == ["asker", "author", "owner of Known"]
+    assert [task["title"] for task in one.found["request"]["prompt_input"]["similar"]] == ["Known"]
+
+
 def _candidate(kind: Any, feature: str, found: dict[str, Any], *, since_ledger: bool = False) -> Candidate:
     return Candidate(kind=kind, feature=feature, org_id=None, sources=[], since_ledger=since_ledger, found=found)
 
@@ -160,8 +264,7 @@ def _judged(tmp_path: Path) -> list[Candidate]:
     with open_mirror(tmp_path, "memory") as mirror:
         stories = list(make_history(120, seed=5))
         _fill(mirror, stories)
-        consent = Consent({None: True}, frozenset(), LEDGER_SINCE)
-        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, consent, Counter())]
+        return [one for feature in ("risk", "plan") for one in candidates(mirror, feature, LEDGER_SINCE)]
 
 
 def _fill(mirror: Mirror, stories: list[Story]) -> None:
@@ -212,7 +315,10 @@ def _end(candidate: Candidate) -> str:
 
 
 def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) -> None:
-    """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none of a forgotten person."""
+    """The organisation's own, earlier, sharing a skill or holding the title, the newest two, steps in phase order; none with a forgotten person's step.
+
+    Whose they are is known.
+    """
     made: tuple[tuple[int, str, list[str], str], ...] = (
         (1, "Old", ["React"], "x"),
         (2, "UI for Career page v2", [], "x"),
@@ -230,7 +336,7 @@ def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) 
                 "title": title,
                 "description": "d",
                 "skills": skills,
-                "assigned_to": who,
+                "people": [f"{who} of {title}"],
                 "ai_metadata": {"model": "m"},
             }
             _put(mirror, "tasks", task)
@@ -243,22 +349,35 @@ def test_similar_tasks_are_those_that_the_edge_would_have_shown(tmp_path: Path) 
                     "order_index": 0,
                     "created_at": task["created_at"],
                     "created_by_role": "manager",
+                    "people": [f"author of {title}"],
+                    "is_forgotten": who == "gone",
                 }
                 _put(mirror, "task_steps", step)
-        found = {one.sources[0].id: one for one in candidates(mirror, "plan", Consent({None: True}, frozenset({"gone"}), LEDGER_SINCE), Counter())}
+        found = {one.sources[0].id: one for one in candidates(mirror, "plan", LEDGER_SINCE)}
     kept = judge(found["t5"])
     assert [task.title for task in kept.prompt_input.similar] == ["UI for Career page v2", "Old"]
     assert kept.prompt_input.similar[1].steps == ["build_guidance of Old", "deployment of Old"]
     assert judge(found["t1"]).prompt_input.similar == []
+    assert found["t5"].sources[0].people == sorted(f"{role} {title}" for role in ("x of", "author of") for title in ("UI for Career page", "UI for Career page v2", "Old"))
     assert "t3" not in found
 
 
+COLUMNS = {
+    "slm_requests": "id created_at org_id user_id task_id feature prompt_input output provider model prompt_version status people",
+    "tasks": "id created_at started_at org_id title description skills allocated_hours ai_metadata people",
+    "task_steps": "id created_at org_id task_id stage_id step_title order_index estimated_hours created_by_role people is_forgotten",
+    "task_risk_snapshots": "id computed_at org_id task_id elapsed_hours steps_completed total_steps progress_ratio predicted_total_hours predicted_delay_hours risk_level reasons"
+    " recommended_actions model_used raw_llm_response people",
+}
+
+
 def _put(mirror: Mirror, table: str, row: dict[str, Any]) -> None:
+    """A row as the database would send it."""
     relation = RELATIONS[table]
-    whole = dict.fromkeys(relation.columns) | row
-    ref = relation.ref(whole)
-    mirror.database.execute(f"insert or replace into {table} (id, day, ref, body) values (?, '', ?, ?)", (row["id"], ref if isinstance(ref, str) else None, json.dumps(whole)))
-    mirror.database.commit()
+    whole = {**dict.fromkeys(COLUMNS[table].split()), "people": [], **row}
+    sent = {column: json.dumps(value) if column in relation.json and value is not None else value for column, value in whole.items() if column in COLUMNS[table]}
+    with mirror.database:
+        mirror._keep(relation, Reading(1, "", {}, [], 1), [sent])
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+import stack
 
+from tests.trainer.conftest import _running
 from trainer import cli, supabase_client
 from trainer.data import clean, extract
-from trainer.data.mirror import RELATIONS, Mirror, Relation, open_mirror
+from trainer.data.mirror import RELATIONS, UNREADABLE, Mirror, open_mirror, read_json
 from trainer.data.row import ROWS, stage_folder
 from trainer.data.seed import seed_history
 from trainer.errors import HistoryIncomplete, ProjectUnreachable
@@ -35,6 +37,7 @@ def _one_task(data_lite: dict[str, str]) -> None:
             patch.setenv(name, value)
         with supabase_client.open_project() as project:
             project.add("orgs", [{"id": ORG, "name": "O"}])
+            project.add("slm_org_settings", [{"org_id": ORG, "allow_training": True}], key="org_id")
             project.add("tasks", [{"id": TASK, "title": "UI for Career page", "org_id": ORG, "allocated_hours": 8, "created_at": AT}])
 
 
@@ -64,9 +67,9 @@ class Meddled(Project):
         self.happens = happens
         self.pages = 0
 
-    def page(self, *args: Any, **rest: Any) -> list[dict[str, Any]]:
+    def ask_rows(self, *args: Any, **rest: Any) -> list[dict[str, Any]]:
         self.pages += 1
-        return self.happens(self.pages, super().page(*args, **rest))
+        return self.happens(self.pages, super().ask_rows(*args, **rest))
 
 
 def test_rows_read_equal_the_database_around_the_row_limit(data_project: Project, mirror: Mirror, tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_rows_read_equal_the_database_around_the_row_limit(data_project: Project
         assert in_database(data_project) == size
         assert mirror.update(data_project, SNAPSHOTS)["rows"] == size
         with open_mirror(tmp_path / str(size), data_project.url) as fresh:
-            assert fresh.update(data_project, SNAPSHOTS) == {"rows": size, "read": size, "later": 0}
+            assert fresh.update(data_project, SNAPSHOTS) == {"rows": size, "read": size, "later": 0, "withheld": 0}
             assert in_mirror(fresh) == in_mirror(mirror) == wanted
 
 
@@ -131,7 +134,7 @@ def test_rows_that_are_gone_or_moved_to_another_day_are_forgotten(data_project: 
 def test_rows_dated_in_the_future_wait_and_are_counted(data_project: Project, mirror: Mirror) -> None:
     before = mirror.update(data_project, SNAPSHOTS)["rows"]
     data_project.add("task_risk_snapshots", snapshots(["tomorrow's clock"], "2999-01-01T00:00:00+00:00"))
-    assert mirror.update(data_project, SNAPSHOTS) == {"rows": before, "read": 0, "later": 1}
+    assert mirror.update(data_project, SNAPSHOTS) == {"rows": before, "read": 0, "later": 1, "withheld": 0}
 
 
 def test_a_row_without_a_place_in_the_calendar_is_read_with_the_whole_table(data_project: Project, mirror: Mirror) -> None:
@@ -203,8 +206,8 @@ def killed_at(target: Any, name: str, call: int, words: Sequence[str]) -> int | 
 @pytest.mark.parametrize(
     ("target", "name", "call"),
     [
-        (Project, "page", 1),
-        (Project, "page", 4),
+        (Project, "ask_rows", 1),
+        (Project, "ask_rows", 4),
         (Mirror, "_end_reading", 2),
         (extract, "read_people", 1),
         (extract, "_source", 150),
@@ -231,7 +234,7 @@ def test_a_killed_run_ends_with_the_same_hash_when_run_again(data_project: Proje
 def test_a_killed_reading_goes_on_where_it_was(data_project: Project, tmp_path: Path) -> None:
     rows = in_database(data_project)
     words = ["data", "extract", "--feature", "risk", "--work-dir", str(tmp_path)]
-    assert killed_at(Project, "page", 7, words) == -signal.SIGKILL
+    assert killed_at(Project, "ask_rows", 7, words) == -signal.SIGKILL
     with open_mirror(tmp_path, data_project.url) as mirror:
         kept = len(in_mirror(mirror))
         read = mirror.update(data_project, SNAPSHOTS)["read"]
@@ -251,19 +254,63 @@ def test_consent_that_is_taken_back_and_people_who_are_forgotten_leave_the_next_
         facts: dict[str, Any] = json.loads((stage_folder(tmp_path, "risk", "extract") / "manifest.json").read_text())["facts"]
         return facts
 
+    def on_disk() -> str:
+        with open_mirror(tmp_path, data_project.url) as mirror:
+            return "\n".join(mirror.database.iterdump())
+
+    closed, strangers = str(uuid.uuid5(NAMESPACE, "closed")), str(uuid.uuid5(NAMESPACE, "stranger"))
+    data_project.add("orgs", [{"id": closed, "name": "Closed"}])
+    data_project.add("profiles", [{"id": strangers, "full_name": "Nobody's Business", "org_id": closed}])
+    data_project.add("tasks", [{"id": closed, "title": "A secret of theirs", "org_id": closed, "created_at": AT}])
     before = extracted()
-    lines = (stage_folder(tmp_path, "risk", "extract") / ROWS).read_text().splitlines()
-    person = next(json.loads(line)["found"]["task"]["assigned_to"] for line in lines if json.loads(line)["kind"] == "snapshot")
+    folder = stage_folder(tmp_path, "risk", "extract")
+    assert "A secret of theirs" not in on_disk()
+    assert "Nobody's Business" not in (folder / "people.jsonl").read_text()
+    lines = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
+    person = next(line["sources"][0]["people"][0] for line in lines if line["kind"] == "snapshot" and line["sources"][0]["people"])
+    assert person in on_disk()
     data_project.add("slm_erasures", [{"user_id": person}], key="user_id")
     fewer = extracted()
     assert 0 < fewer["rows"] < before["rows"]
-    assert person not in (stage_folder(tmp_path, "risk", "extract") / ROWS).read_text()
-    org = json.loads(lines[-1])["org_id"]
-    data_project.update("slm_org_settings", ("org_id", org), allow_training=False)
+    assert person not in (folder / ROWS).read_text() + on_disk()
+    assert person.encode() not in (tmp_path / "history.sqlite").read_bytes()
+    allowed = [settings["id"] for settings in data_project.rows("slm_org_settings", order="id") if settings["allow_training"]]
+    for settings in allowed:
+        data_project.update("slm_org_settings", ("id", settings), allow_training=False)
     none = extracted()
-    data_project.update("slm_org_settings", ("org_id", org), allow_training=True)
-    assert none["rows"] == 0
-    assert sum(none["withheld"].values()) >= sum(before["withheld"].values()) + before["rows"]
+    assert (none["rows"], (folder / "people.jsonl").read_text()) == (0, "")
+    assert "insert into" not in on_disk().lower().replace('insert into "project"', "").replace('insert into "readings"', "")
+    for settings in allowed:
+        data_project.update("slm_org_settings", ("id", settings), allow_training=True)
+    data_project._client.table("slm_erasures").delete().eq("user_id", person).execute()
+
+
+def test_a_run_for_one_feature_takes_a_forgotten_persons_rows_of_the_other_too(data_project: Project, tmp_path: Path) -> None:
+    with open_mirror(tmp_path, data_project.url) as mirror:
+        extract.update_mirror(mirror, data_project, "plan")
+        extract.update_mirror(mirror, data_project, "risk")
+        (person,) = mirror.database.execute("select json_extract(body, '$.people[0]') from task_steps where json_array_length(body, '$.people') > 0").fetchone()
+        data_project.add("slm_erasures", [{"user_id": person}], key="user_id")
+        assert "task_steps" in extract.update_mirror(mirror, data_project, "risk")
+        assert not [name for name in RELATIONS for (body,) in mirror.database.execute(f"select body from {name}") if person in body]
+    data_project._client.table("slm_erasures").delete().eq("user_id", person).execute()
+
+
+def test_what_is_left_on_disk_is_its_owners_alone(data_project: Project, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    for stage in ("extract", "clean"):
+        assert cli.main(["data", stage, "--feature", "risk", "--work-dir", str(work)]) == 0
+    assert [path for path in [work, *work.rglob("*")] if path.stat().st_mode & 0o077] == []
+
+
+def test_an_older_copy_is_emptied(data_project: Project, tmp_path: Path) -> None:
+    """It was made when the database did not say yet what may be read."""
+    with open_mirror(tmp_path, data_project.url) as mirror:
+        mirror.update(data_project, SNAPSHOTS)
+        mirror.database.execute("pragma user_version = 1")
+    with open_mirror(tmp_path, data_project.url) as mirror:
+        assert in_mirror(mirror) == set()
+        assert mirror.update(data_project, SNAPSHOTS)["read"] > 0
 
 
 def test_since_and_limit_bound_what_is_handed_on(data_project: Project, tmp_path: Path) -> None:
@@ -308,19 +355,155 @@ def test_a_key_or_address_that_does_not_do_gives_one_line(
     assert said.err.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def changed_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A project whose app has dropped a table and renamed a column."""
+    later = tmp_path_factory.mktemp("later")
+    (later / "29991231000000_changed.sql").write_text("drop table public.task_risk_snapshots; alter table public.tasks rename column title to name;")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack, "MIGRATIONS", (*stack.MIGRATIONS, later))
+        yield from _running(tmp_path_factory.mktemp("changed"))
+
+
 @pytest.mark.parametrize(
     ("relation", "error"),
     [
-        (Relation("task_risk_snapshots", "computed_at", ("id", "computed_at", "verdict"), lambda _: None), "Cannot read task_risk_snapshots: column task_risk_snapshots.verdict does not exist"),
-        (Relation("leave_ai_analysis", "created_at", ("id",), lambda _: None), "Cannot call slm_history_days: .*leave_ai_analysis: it is no part of the history"),
+        ("tasks", "Cannot call slm_history_days: .*column task.title does not exist"),
+        ("task_risk_snapshots", 'Cannot call slm_history_days: (.*relation "public.task_risk_snapshots" does not exist|Could not find the relation)'),
     ],
-    ids=["a renamed column", "a table that is not there"],
 )
-def test_a_database_of_another_shape_gives_one_line(data_project: Project, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, relation: Relation, error: str) -> None:
+def test_a_database_of_another_shape_gives_one_line(changed_lite: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, relation: str, error: str) -> None:
     monkeypatch.setattr(supabase_client, "WAITS_S", ())
-    with pytest.raises(ProjectUnreachable, match=error) as caught:
-        mirror.update(data_project, relation)
+    for name, value in changed_lite.items():
+        monkeypatch.setenv(name, value)
+    with supabase_client.open_project() as project, open_mirror(tmp_path, project.url) as mirror, pytest.raises(ProjectUnreachable, match=error) as caught:
+        mirror.update(project, RELATIONS[relation])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/html", b"<html>It works!</html>"), ("application/json", b""), ("application/json", b"[1, 2]"), ("application/json", b'"yes"'), ("application/json", b"[" * 100_000)]
+)
+def test_a_server_that_is_no_project_gives_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, body: bytes) -> None:
+    """It says 200 to everything: an empty answer must not pass for an empty table."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.setenv("SUPABASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_x")
+        assert cli.main(["data", "extract", "--work-dir", str(tmp_path)]) == 1
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert said.err.startswith("Cannot call slm_history_days: the answer ")
+        with supabase_client.open_project() as project:
+            with pytest.raises(ProjectUnreachable, match=r"^Cannot read profiles: the answer "):
+                project.page("profiles", "id")
+            with pytest.raises(ProjectUnreachable, match=r"^Cannot read slm_erasures: the answer "):
+                project.rows("slm_erasures", order="user_id")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# --- what anybody may have written ------------------------------------------------------------------------------------
+
+
+def nested(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1e400}',
+        '{"a": -1e400}',
+        '{"a": NaN}',
+        f'{{"a": {"9" * 5000}}}',
+        f'{{"a": {"9" * 401}}}',
+        nested(21),
+        nested(210),
+        nested(1000),
+        nested(9000),
+        "[" * 60_000,
+        f'"{"x" * 70_000}"',
+        '{"cut of',
+    ],
+)
+def test_json_that_nobody_could_have_been_sent_is_marked(text: str) -> None:
+    assert set(read_json(text)) == {UNREADABLE}
+
+
+@pytest.mark.parametrize("value", [None, [], {"a": [1, -2.5, 1e300, "x", None, True]}, "text", 7, json.loads(nested(20))])
+def test_other_json_is_read_as_it_is(value: Any) -> None:
+    assert read_json(json.dumps(value)) == value
+
+
+def test_one_poisoned_row_stops_nothing(data_project: Project, tmp_path: Path) -> None:
+    """It is counted as what it is; every other row ends as before."""
+    cases = {"deep": json.loads(nested(400)), "long": {"reasons": ["x" * 200_000]}, "fine": {"reasons": ["Nothing was done yet."]}}
+    rows = [{**snapshots([name], "2026-05-05T00:00:00+00:00")[0], "reasons": ["Nothing was done yet."], "raw_llm_response": raw} for name, raw in cases.items()]
+    data_project.add("task_risk_snapshots", rows)
+    for stage in ("extract", "clean"):
+        assert cli.main(["data", stage, "--feature", "risk", "--work-dir", str(tmp_path)]) == 0
+    rejected = [json.loads(line) for line in (stage_folder(tmp_path, "risk", "clean") / "rejected.jsonl").read_text().splitlines()]
+    ends = {one["candidate"]["sources"][0]["id"]: one["reason"] for one in rejected}
+    assert {name: ends[row["id"]] for name, row in zip(cases, rows, strict=True)} == {"deep": "unreadable", "long": "unreadable", "fine": "inconsistent"}
+    assert len(ends) > 20
+
+
+def test_a_page_is_bounded_in_bytes(data_project: Project, mirror: Mirror) -> None:
+    """What memory holds at once: some 4 MB of rows, however large each is."""
+    rows = [{**row, "raw_llm_response": {"x": "y" * 60_000}} for row in snapshots([f"large {i}" for i in range(150)], "2026-06-06T00:00:00+00:00")]
+    data_project.add("task_risk_snapshots", rows)
+    sizes: list[int] = []
+
+    def weighed(_: int, page: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        sizes.append(len(json.dumps(page)))
+        return page
+
+    mirror.update(Meddled(data_project, weighed), SNAPSHOTS)
+    assert len(in_mirror(mirror)) == in_database(data_project)
+    assert 3_000_000 < max(sizes) < 4_500_000
+    for row in rows:
+        data_project._client.table("task_risk_snapshots").delete().eq("id", row["id"]).execute()
+
+
+def test_rows_that_are_deleted_while_they_are_read_are_not_kept(data_project: Project, mirror: Mirror) -> None:
+    """A whole day of them: the database does not name that day any more."""
+    rows = snapshots([f"short-lived {i}" for i in range(6)], "2026-06-07T00:00:00+00:00")
+    mirror.update(data_project, SNAPSHOTS)
+    data_project.add("task_risk_snapshots", rows)
+
+    def happens(number: int, page: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for row in rows if number == 1 else ():
+            data_project._client.table("task_risk_snapshots").delete().eq("id", row["id"]).execute()
+        return page
+
+    facts = mirror.update(Meddled(data_project, happens), SNAPSHOTS)
+    assert facts["rows"] == in_database(data_project) == len(in_mirror(mirror))
+
+
+def test_a_copy_with_more_rows_than_the_database_stops_the_run(data_project: Project, mirror: Mirror) -> None:
+    mirror.update(data_project, SNAPSHOTS)
+    day = mirror.database.execute("select day from task_risk_snapshots").fetchone()[0]
+    with mirror.database:
+        mirror.database.execute("insert into task_risk_snapshots (id, day, body) values ('stray', ?, '{}')", (day,))
+    with pytest.raises(HistoryIncomplete, match=r"the copy holds \d+ rows, the database \d+"):
+        mirror.update(data_project, SNAPSHOTS)
 
 
 def test_a_description_of_ten_megabytes_is_counted_and_harms_nothing(data_project: Project, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from trainer.data.split import SPLITS
 from trainer.data.tokens import TokenCounter
 from trainer.errors import BrokenRows
 from trainer.plan_teacher import plan_examples
+from trainer.stage import write_json
 
 FORMATS = ("chat", "alpaca", "sharegpt")
 
@@ -126,6 +127,7 @@ def test_an_answer_that_the_feature_rejects_stops_the_stage(tmp_path: Path) -> N
     (tmp_path / "split").mkdir()
     for name in SPLITS:
         write_rows(tmp_path / "split" / f"{name}.jsonl", [bad] if name == "train" else [])
+    write_json(tmp_path / "split" / "manifest.json", {"key": "k", "facts": {}})
     with pytest.raises(BrokenRows, match=r"^Cannot format .*: ends in the middle of a sentence: .* \(clean again\)$"):
         formats.run(tmp_path / "split", tmp_path / "format", FormatOptions(feature="plan"))
     assert not (tmp_path / "format" / "manifest.json").exists()

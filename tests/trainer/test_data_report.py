@@ -1,5 +1,6 @@
 """The report shows every stage of a real run, in one file that asks nothing of a network and runs nothing."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -61,8 +62,8 @@ def test_the_page_fetches_nothing_and_runs_nothing(tmp_path: Path) -> None:
     evil = rows[0].model_copy(update={"cell": "low|under_5h|all_done|none|micro|plain"})
     synthesise.run(stage(tmp_path / "risk" / "clean", [evil, *rows[1:]]), tmp_path / "risk" / "synthesise", SynthesiseOptions(feature="risk", count=30))
     attack = '{"reason": "schema", "detail": "<script>alert(1)</script>", "row": {"prompt_input": {"title": "<img src=x onerror=alert(1)>", "description": "\\ud800"}, "output": {"suggested_plan": "none", "reasons": 5}}}'
-    write_lines(tmp_path / "risk" / "synthesise" / REJECTED, [attack])
     split.run(tmp_path / "risk" / "synthesise", tmp_path / "risk" / "split", RISK)
+    write_lines(tmp_path / "risk" / "synthesise" / REJECTED, [attack])
     shown = page(tmp_path)
     assert {"script", "img", "link", "iframe", "object"}.isdisjoint(shown.tags)
     assert not [value for name, value in shown.attributes if name in {"src", "href"} or "url(" in value]
@@ -83,6 +84,20 @@ def test_what_was_left_out_is_shown_without_personal_data(tmp_path: Path) -> Non
     assert "Asha" not in text
     assert "asha@" not in text
     assert "is slow." in text
+
+
+@pytest.mark.parametrize("secret", ["asha.rao@example.com", "+91 98765 43210", "Asha Rao"])
+def test_a_long_text_is_cut_only_once_personal_data_is_out(tmp_path: Path, secret: str) -> None:
+    """Wherever the cut falls, no half of it is shown."""
+    stage(tmp_path / "risk" / "clean", history(20))
+    (tmp_path / "risk" / "extract").mkdir()
+    (tmp_path / "risk" / "extract" / "people.jsonl").write_text('["o1", ["Asha Rao"]]\n', encoding="utf-8")
+    for before in range(200, 222, 3):
+        title = "x " * (before // 2) + secret + " and what follows it"
+        line = json.dumps({"reason": "jargon", "detail": "", "candidate": {"org_id": "o1", "found": {"task": {"title": title}}}})
+        write_lines(tmp_path / "risk" / "clean" / REJECTED, [line])
+        text = "\n".join(page(tmp_path).texts)
+        assert not re.search(r"ash|rao|\+91|987", text, re.I)
 
 
 def test_without_any_stage_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,6 +190,27 @@ def test_a_forgotten_person_leaves_the_datasets_and_does_not_come_back(tmp_path:
     assert write(dataset(tmp_path, clean), empty)["was"] == "writing"
 
 
+@pytest.mark.parametrize("who", ["assignee", "manager", "author of a guide"])
+def test_whoever_is_involved_takes_the_example_along(tmp_path: Path, empty: Project, capsys: pytest.CaptureFixture[str], who: str) -> None:
+    """An answer is found in the ledger, in a snapshot that names no user, and in a task: any of the people reaches it."""
+    people = {name: str(uuid.UUID(int=0xB0 + i)) for i, name in enumerate(("assignee", "manager", "author of a guide"))}
+    made = rows(100)
+    ledger = made[7].sources[0]
+    more = [
+        ledger.model_copy(update={"people": [str(ledger.user_id), people["assignee"]]}),
+        ledger.model_copy(update={"table": "task_risk_snapshots", "id": "s", "user_id": None, "people": [people["assignee"], people["manager"]]}),
+        ledger.model_copy(update={"table": "tasks", "id": "t", "user_id": None, "people": [people["author of a guide"]]}),
+    ]
+    work = dataset(tmp_path, [*made[:7], made[7].model_copy(update={"sources": more}), *made[8:]])
+    write(work, empty)
+    assert main(["erase", people[who], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == 1
+    assert empty._client.table("slm_examples").select("id").eq("id", made[7].id).execute().data == []
+    empty._client.table("slm_datasets").delete().not_.is_("id", "null").execute()
+    with pytest.raises(ProjectUnreachable, match="rows of a person who asked to be forgotten"):
+        write(work, empty)
+
+
 def test_gold_is_frozen_in_the_project_and_comes_to_another_machine(tmp_path: Path, empty: Project) -> None:
     work = dataset(tmp_path / "a", rows(200))
     write(work, empty)

@@ -1,17 +1,23 @@
 """Stages are done once, begin again when killed, and never leave half a result."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainer.axolotl_config import LoraRecipe, axolotl_config, write_axolotl_yaml
-from trainer.errors import MissingEnvironment, TrainerError
+from trainer.data import format as formatting
+from trainer.data import split, synthesise
+from trainer.data.format import FormatOptions
+from trainer.data.split import SplitOptions
+from trainer.data.synthesise import SynthesiseOptions
+from trainer.errors import BrokenRows, MissingEnvironment, TrainerError
 from trainer.evaluate import bootstrap, wilson
 from trainer.export import first_difference
 from trainer.finetune import axolotl_environment, run_process
-from trainer.stage import run_stage
+from trainer.stage import facts_before, run_stage
 from trainer.starter import StarterOptions, make_data, read_examples
 
 
@@ -50,6 +56,31 @@ def test_a_killed_stage_runs_again(tmp_path: Path, keep: bool, left: list[str]) 
     assert not (tmp_path / "s" / "manifest.json").exists()
     run_stage(tmp_path / "s", {}, whole, keep_partial=keep)
     assert seen == [left]
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_text("half"), lambda path: path.write_text("ROWS")])
+def test_a_stage_whose_files_are_gone_or_changed_is_not_done(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    def make(folder: Path) -> dict[str, Any]:
+        (folder / "rows.jsonl").write_text("rows")
+        return {"rows": 1}
+
+    folder = tmp_path / "extract"
+    run_stage(folder, {}, make)
+    assert facts_before(folder, "clean") == {"rows": 1}
+    harm(folder / "rows.jsonl")
+    with pytest.raises(BrokenRows, match=r"a file is gone or is not what extract wrote \(run extract again\)"):
+        facts_before(folder, "clean")
+    run_stage(folder, {}, make)
+    assert (folder / "rows.jsonl").read_text() == "rows"
+
+
+@pytest.mark.parametrize(("name", "run"), [("synthesise", lambda previous, folder: synthesise.run(previous, folder, SynthesiseOptions("risk", 1))), ("split", lambda previous, folder: split.run(previous, folder, SplitOptions("risk"))), ("format", lambda previous, folder: formatting.run(previous, folder, FormatOptions("risk")))])  # fmt: skip
+def test_no_stage_goes_on_from_one_that_has_not_finished(tmp_path: Path, name: str, run: Callable[[Path, Path], object]) -> None:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / "rows.jsonl").write_text("")
+    with pytest.raises(BrokenRows, match=rf"^Cannot {name} .*: before has not finished there"):
+        run(tmp_path / "before", tmp_path / "now")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["before"]
 
 
 def test_a_checkpoint_of_other_inputs_is_not_kept(tmp_path: Path) -> None:

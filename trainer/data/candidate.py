@@ -3,10 +3,16 @@
 Knows nothing of whether the answer is any good.
 """
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 from shared_schemas.closed import Closed
+from trainer.data.mirror import instant
 from trainer.data.row import Source
+
+PLANNED_WITHIN = timedelta(minutes=10)
+"""The app saves a plan's steps together with the task; what a manager adds later is no part of it."""
 
 Kind = Literal["ledger", "snapshot", "steps"]
 
@@ -24,3 +30,9 @@ class Candidate(Closed):
     sources: list[Source]
     since_ledger: bool
     found: dict[str, Any]
+
+
+def planned(task: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The steps that were saved with the task by its manager."""
+    began = instant(task["created_at"])
+    return [step for step in steps if step["created_by_role"] == "manager" and began and (at := instant(step["created_at"])) and abs(at - began) <= PLANNED_WITHIN]

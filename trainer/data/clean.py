@@ -20,15 +20,16 @@ from shared_schemas.features import FEATURES
 from trainer.data import describe, duplicates, personal_data
 from trainer.data import judge as judging
 from trainer.data.candidate import Candidate
+from trainer.data.describe import clean_text
 from trainer.data.duplicates import find_near
 from trainer.data.extract import PEOPLE
 from trainer.data.judge import Kept, Rejected, check_wording, judge
 from trainer.data.personal_data import Names, Placeholders
 from trainer.data.row import REJECTED, ROWS, Row, Source, make_row, write_rows, written_whole
 from trainer.errors import BrokenRows
-from trainer.stage import read_manifest, run_stage, sources_sha256
+from trainer.stage import facts_before, run_stage, sources_sha256
 
-TEXTS = {"title", "description", "skills", "steps", "reasons", "recommended_actions", "overall_risks", "assumptions"}
+TEXTS = {"title", "step_title", "description", "skills", "steps", "reasons", "recommended_actions", "overall_risks", "assumptions"}
 """Fields that hold people's or models' own words; the others are figures and closed lists."""
 TRUST = {"ledger": 0, "snapshot": 1, "steps": 2}
 COMMIT_EVERY = 5_000
@@ -42,10 +43,7 @@ def run(previous: Path, folder: Path, *, progress: Progress = lambda *_: None) -
     Facts: `rows`, `sha256`, `candidates`, `rejected` (in all), `reasons`, `same` and `nearly_same` (collapsed into
     another row), `personal_data` (replaced, by kind). Every candidate is counted once: kept or rejected.
     """
-    manifest = read_manifest(previous)
-    if not manifest:
-        raise BrokenRows(f"Cannot clean {previous}: extract has not finished there (run the stage before it)")
-    facts = manifest["facts"]
+    facts = facts_before(previous, "clean")
     inputs = {"rows": facts["sha256"], "people": facts["people_sha256"], "code": sources_sha256(shared_schemas, describe, duplicates, judging, personal_data, sys.modules[__name__])}
     return run_stage(folder, inputs, lambda folder: _clean(previous, folder, facts["rows"], progress))
 
@@ -97,7 +95,7 @@ def _judge_all(database: sqlite3.Connection, path: Path, rejected: Path, people:
 
 def cleaned(candidate: Candidate, placeholders: Placeholders) -> Row:
     """The row that a candidate is worth, without personal data. Raises Rejected."""
-    kept = without_personal_data(candidate.feature, judge(candidate), placeholders)
+    kept = _judged_without_personal_data(candidate, placeholders)
     return make_row(
         candidate.feature,
         kept.origin,
@@ -108,6 +106,18 @@ def cleaned(candidate: Candidate, placeholders: Placeholders) -> Row:
         quality=kept.quality,
         copies=copies(candidate.sources),
     )
+
+
+def _judged_without_personal_data(candidate: Candidate, placeholders: Placeholders) -> Kept:
+    """The verdict on the candidate's whole texts without personal data: once they are shortened, half a number is none. Raises Rejected."""
+    kept = judge(candidate)
+    found = _replaced(candidate.found, placeholders)
+    if not placeholders.given:
+        return kept
+    try:
+        return judge(candidate.model_copy(update={"found": found}))
+    except Rejected as error:
+        raise Rejected("personal_data", f"once {dict(placeholders.counts)} are replaced: {error.detail}") from None
 
 
 def without_personal_data(name: str, kept: Kept, placeholders: Placeholders) -> Kept:
@@ -130,7 +140,7 @@ def _replaced(value: Any, placeholders: Placeholders, *, words: bool = False) ->
         return {key: _replaced(item, placeholders, words=key in TEXTS) for key, item in value.items()}
     if isinstance(value, list):
         return [_replaced(item, placeholders, words=words) for item in value]
-    return placeholders.replace(value) if words and isinstance(value, str) else value
+    return placeholders.replace(clean_text(value)) if words and isinstance(value, str) else value
 
 
 def _candidates(path: Path) -> Iterator[Candidate]:

@@ -20,7 +20,7 @@ from shared_schemas.features import FEATURES
 from trainer.data.extract import NEEDS, extract
 from trainer.data.judge import REASONS
 from trainer.data.mirror import RELATIONS, open_mirror
-from trainer.data.row import stage_folder
+from trainer.data.row import kept_private, stage_folder
 from trainer.data.seed import Agreement, check_history, seed_history
 from trainer.errors import TrainerError
 from trainer.finetune import REPOSITORY
@@ -105,6 +105,7 @@ def _time(text: str) -> str:
     return text
 
 
+@kept_private()
 def _run(options: Options) -> None:
     features = tuple(FEATURES) if options.feature == "all" else (options.feature,)
     stages = [*options.stages, "write-back"] if options.write_back else list(options.stages)
@@ -222,6 +223,7 @@ def _say_what_would_be_read(features: Sequence[str], options: Options) -> None:
     Console().print(table)
 
 
+@kept_private()
 def _seed(options: Options) -> None:
     with _progress() as report, open_project() as project:
         counts = seed_history(project, project.url, options.work_dir, size=options.size, seed=options.seed, progress=report)

@@ -28,7 +28,7 @@ from trainer.data.split import SPLITS
 from trainer.data.tokens import TokenCounter
 from trainer.errors import BrokenRows
 from trainer.format import conversation
-from trainer.stage import digest, read_manifest, run_stage, sources_sha256
+from trainer.stage import digest, facts_before, run_stage, sources_sha256
 
 TOO_LONG = "too_long.jsonl"
 BIN = 16
@@ -57,7 +57,7 @@ def run(previous: Path, folder: Path, options: FormatOptions) -> dict[str, Any]:
     """Facts: dataset_id (the hash of all of it), rows, tokens and too long ones of each split, sha256 of each file."""
     model = options.model or default_model()
     inputs = {
-        "splits": read_manifest(previous).get("facts", {}).get("sha256"),
+        "splits": facts_before(previous, "format").get("sha256"),
         "options": [options.feature, options.style, options.sequence_len],
         "tokenizer": file_sha256(model),
         "code": sources_sha256(shared_schemas, conversations, tokens, sys.modules[__name__]),

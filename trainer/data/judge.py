@@ -1,12 +1,14 @@
 """Owns the verdict on one candidate: the answer worth learning from, or the reason why there is none (contract.md section 6).
 
-Pure. Never trusts `model_used`: what a row proves is its ledger row, or figures and times that fit together.
+Pure. Never trusts `model_used`: what a row proves is its ledger row, or figures and times that fit together. The phases
+that a task has passed (`phase_validations`) prove nothing about a snapshot without steps: the task says how far it is today.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -16,9 +18,9 @@ from shared_schemas.features import FEATURES
 from shared_schemas.features.plan import PlanOutput, PlanStep
 from shared_schemas.features.risk import Level, RiskInput, describe
 from shared_schemas.wording import similar
-from trainer.data.candidate import Candidate
-from trainer.data.describe import finite, one_line, plan_input, risk_input, shorten
-from trainer.data.mirror import instant
+from trainer.data.candidate import Candidate, planned
+from trainer.data.describe import finite, one_line, plan_input, risk_input
+from trainer.data.mirror import UNREADABLE, instant
 from trainer.data.row import Origin
 
 Reason = Literal[
@@ -35,6 +37,7 @@ Reason = Literal[
     "inconsistent",
     "wrong_by_construction",
     "too_large",
+    "unreadable",
     "schema",
     "level",
     "jargon",
@@ -55,6 +58,7 @@ REASONS: Mapping[Reason, str] = {
     "inconsistent": "its figures, texts or organisations do not fit each other or the task",
     "wrong_by_construction": "the metrics of that time rated everything without progress high, and saw no progress (T24)",
     "too_large": "longer than anything that the assistant would have been sent",
+    "unreadable": "JSON that nobody could have been sent: endless numbers, nested without end, or too long",
     "schema": "not the shape of an answer, or of its input",
     "level": "two steps from the level that the metrics lead to",
     "jargon": "words of the metrics layer (T26)",
@@ -65,14 +69,15 @@ REASONS: Mapping[Reason, str] = {
 
 FALLBACK_TEXTS = ("AI response could not be parsed.", "Review progress manually.", "Check blockers and update timeline.", "Rebalance workload if needed.")
 FALLBACK_PREFIX = "Based on current pace, predicted delay is"
-JUNK_TITLE = re.compile(r"[\W\d]*|(.)\1*|t+e+s+t+(ing)?\s*(t+a+s+k+s?)?\s*\d*|test bot.*|asdf\w*", re.I)
+JUNK_TITLE = re.compile(r"[\W\d]*|(.)\1*|t+e+s+t+(ing)?\s*(t+a+s+k+s?)?\s*\d*|test bot\b.*|asdf\w*", re.I)
 TEST_SCRIPT = {"elapsed_hours": 0.5, "progress_ratio": 0.2, "predicted_total_hours": 2.5, "predicted_delay_hours": 1.5}
 """The app's own test script sends these figures, without steps (contract.md 1.2)."""
 ZERO_PROGRESS_FACTOR = 1.3
 LARGEST_TEXT = 64 * 1024
 """Bytes of the largest body that the edge reads."""
 CLOCKS_DIFFER = timedelta(minutes=2)
-REMARK = 140
+REMARK = (12, 140)
+"""Characters of a risk or an assumption: shorter and longer ones are left out, they are no part of what the manager kept."""
 ROUNDED = 0.006
 """Hours by which a delay, and the budget that is told from it, may be off: both were rounded to two places."""
 
@@ -98,6 +103,7 @@ class Rejected(Exception):
 def judge(candidate: Candidate) -> Kept:
     """Raises Rejected. Titles and answers still hold personal data: that is the next step's."""
     found = candidate.found
+    _check_readable(found)
     match candidate.kind:
         case "ledger":
             kept = _ledger(candidate.feature, found["request"])
@@ -107,6 +113,13 @@ def judge(candidate: Candidate) -> Kept:
             kept = _steps(found["tasks"], found["steps"], found["request"], found["similar"], since_ledger=candidate.since_ledger)
     check_wording(candidate.feature, kept.prompt_input, kept.output)
     return kept
+
+
+def _check_readable(found: Mapping[str, Any]) -> None:
+    rows = [row for part in found.values() for row in (part if isinstance(part, list) else [part]) if isinstance(row, dict)]
+    for column, value in (item for row in rows for item in row.items()):
+        if isinstance(value, dict) and value.keys() == {UNREADABLE}:
+            raise Rejected("unreadable", f"{column}: {value[UNREADABLE]}")
 
 
 def check_wording(name: str, prompt_input: Any, output: Any) -> None:
@@ -241,9 +254,8 @@ def _budget_without_progress(elapsed: float, total: float, delay: float, allocat
     """
     budget = total - elapsed if delay else total
     is_version_4 = budget > -0.05 and abs(max(0.0, elapsed - budget) - delay) <= 0.05 and (delay > 0 or elapsed <= budget + 0.05)
-    if total and abs(total - ZERO_PROGRESS_FACTOR * (total - delay)) <= 0.02 + 0.001 * total:
-        if not is_version_4 or allocated is None or abs(allocated - budget) > 0.05:
-            raise Rejected("wrong_by_construction", f"no progress, so {total:g} hours were made of {total - delay:g}")
+    if total and abs(total - ZERO_PROGRESS_FACTOR * (total - delay)) <= 0.02 + 0.001 * total and (not is_version_4 or allocated is None or abs(allocated - budget) > 0.05):
+        raise Rejected("wrong_by_construction", f"no progress, so {total:g} hours were made of {total - delay:g}")
     if not is_version_4:
         raise Rejected("inconsistent", f"no budget explains {total:g} hours in all and {delay:g} late without progress")
     return max(0.0, round(budget, 2))
@@ -270,6 +282,8 @@ def _steps(tasks: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]
     task = next((task for task in tasks if _names_a_model(task["ai_metadata"])), None)
     if task is None or any(step["created_by_role"] != "manager" for step in steps):
         raise Rejected("not_a_plan", "no model is named by the task" if task is None else "a step was not written by a manager")
+    if not planned(tasks[0], steps):
+        raise Rejected("not_a_plan", "its steps were not saved with the task")
     _check_title(task["title"])
     description = task["description"]
     if isinstance(description, str) and len(description.encode(errors="replace")) > LARGEST_TEXT:
@@ -288,13 +302,31 @@ def _steps(tasks: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]
         if prompt_input is None:
             raise Rejected("schema", "input: a task without title or description")
     kept = [_step(step, proposed) for step in steps]
-    same = sum(any(_same(step["title"], one.title) for one in proposed) for step in kept)
-    if proposed and not same:
+    if proposed and not any(_same(step["title"], one.title) for one in proposed for step in kept):
         raise Rejected("other_plan", "not one of the steps was proposed by the answer that the task names")
-    remarks = {name: [sentence(text) for text in _texts(metadata.get(name)) if len(text) <= REMARK] for name in ("overall_risks", "assumptions")}
+    remarks = {name: [text for text in map(sentence, _texts(metadata.get(name))) if REMARK[0] <= len(text) <= REMARK[1]] for name in ("overall_risks", "assumptions")}
     output = shaped(PlanOutput, {"suggested_plan": kept, **{name: texts[:3] for name, texts in remarks.items()}}, "output")
-    quality = {"kept": round(same / len(proposed), 4), "written_by_manager": round(1 - same / len(kept), 4)} if proposed else {"risks_known": 0.0}
+    quality = {"hours_as_saved": _share(finite(step["estimated_hours"]) == one.duration for step, one in zip(steps, output.suggested_plan, strict=True))}
+    quality |= _changes(proposed, output.suggested_plan) if proposed else {"risks_known": 0.0}
     return Kept("ledger" if request else "steps", request["prompt_version"] if request else "unknown", prompt_input, output, quality)
+
+
+def _changes(proposed: Sequence[PlanStep], kept: Sequence[PlanStep]) -> dict[str, float]:
+    """How much of a proposal is kept, and of the steps that are: hours, phases, and neighbours in the proposal's order."""
+    pairs = [(places[0], step) for step in kept if (places := [i for i, one in enumerate(proposed) if _same(step.title, one.title)])]
+    return {
+        "kept": _share(any(_same(step.title, one.title) for step in kept) for one in proposed),
+        "written_by_manager": round(1 - len(pairs) / len(kept), 4),
+        "same_hours": _share(proposed[i].duration == step.duration for i, step in pairs),
+        "same_phase": _share(proposed[i].phase == step.phase for i, step in pairs),
+        "same_order": _share(first < second for (first, _), (second, _) in pairwise(pairs)),
+    }
+
+
+def _share(hits: Iterable[bool]) -> float:
+    """The part of them that is true; 1 where there are none."""
+    counted = list(hits)
+    return round(sum(counted) / len(counted), 4) if counted else 1.0
 
 
 def _names_a_model(metadata: Any) -> bool:
@@ -302,8 +334,8 @@ def _names_a_model(metadata: Any) -> bool:
 
 
 def _step(step: Mapping[str, Any], proposed: Sequence[PlanStep]) -> dict[str, Any]:
-    """One saved step in the answer's shape. Its risk was not saved: the proposal has it, else it is low, as the app shows it."""
-    title = shorten(one_line(step["step_title"]), 90)
+    """One saved step in the answer's shape: hours to the next of the two that there are, and whole titles. Its risk was not saved: the proposal has it, else it is low, as the app shows it."""
+    title = one_line(step["step_title"])
     risk = next((one.risk for one in proposed if _same(title, one.title)), "low")
     hours = finite(step["estimated_hours"]) or 2
     return {"phase": step["stage_id"], "title": title, "duration": 2 if hours <= 2 else 4, "risk": risk}

@@ -18,7 +18,7 @@ from trainer.data.coverage import AXES, axis_counts
 from trainer.data.extract import PEOPLE
 from trainer.data.judge import REASONS
 from trainer.data.leakage import KINDS
-from trainer.data.row import REJECTED, ROWS, stage_folder, written_whole
+from trainer.data.row import REJECTED, ROWS, kept_private, stage_folder, written_whole
 from trainer.errors import BrokenRows
 from trainer.finetune import REPOSITORY
 from trainer.stage import read_manifest
@@ -201,7 +201,7 @@ def _found(candidate: Mapping[str, Any]) -> dict[str, Any]:
 def _example(tag: str, asked: Mapping[str, Any], output: Any, hide: Callable[[str], str] = str) -> dict[str, Any]:
     figures = [f"{name.replace('_', ' ')} {asked[name]}" for name in ("level", "milestone", "done_percent", "gone_percent") if name in asked]
     shown = {"tag": tag, "title": asked.get("title"), "asked": asked.get("description") or ", ".join(figures)}
-    return {**{name: hide(_short(text)) for name, text in shown.items()}, "said": [hide(_short(text)) for text in _texts(output)[:8]]}
+    return {**{name: _short(hide(_line(text))) for name, text in shown.items()}, "said": [_short(hide(_line(text))) for text in _texts(output)[:8]]}
 
 
 def _texts(output: Any) -> list[Any]:
@@ -216,9 +216,12 @@ def _texts(output: Any) -> list[Any]:
     return [text for text in texts if text]
 
 
-def _short(text: Any, most: int = 220) -> str:
-    """Any value as a line that a page can hold; halves of characters cannot be written."""
-    line = " ".join(str(text if text is not None else "").encode("utf-8", "replace").decode().split())
+def _line(text: Any) -> str:
+    """Any value as a line that can be written: halves of characters cannot."""
+    return " ".join(str(text if text is not None else "").encode("utf-8", "replace").decode().split())
+
+
+def _short(line: str, most: int = 220) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
@@ -243,6 +246,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=_report)
 
 
+@kept_private()
 def _report(options: argparse.Namespace) -> None:
     out = options.out or options.work_dir / "report.html"
     write_report(options.work_dir, out)

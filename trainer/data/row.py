@@ -32,7 +32,10 @@ Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\
 
 
 class Source(Closed):
-    """One row of the database that a row of ours came from; what is not known there is null."""
+    """One row of the database that a row of ours came from; what is not known there is null.
+
+    `people` are the ids of all whose words or work it holds: an erasure of any of them reaches it.
+    """
 
     table: str
     id: str
@@ -40,6 +43,7 @@ class Source(Closed):
     user_id: str | None
     task_id: str | None
     created_at: Time
+    people: list[str] = Field(default_factory=list)
 
 
 class Row(Closed):
@@ -82,6 +86,16 @@ def make_row(feature: str, origin: Origin, prompt_input: Any, output: Any, **res
 def content_id(feature: str, prompt_input: Closed, output: Closed) -> str:
     """Hex SHA-256 of what a model would learn from: feature, input and answer, as compact JSON a line each."""
     return hashlib.sha256("\n".join((feature, compact_json(prompt_input), compact_json(output))).encode()).hexdigest()
+
+
+@contextmanager
+def kept_private() -> Iterator[None]:
+    """Files and folders made in this block are their owner's alone: they hold people's own words."""
+    usual = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(usual)
 
 
 def stage_folder(work: Path, feature: str, stage: str) -> Path:

@@ -20,6 +20,7 @@ from trainer.supabase_client import PAGE, Project
 
 TRUTH = "truth.jsonl"
 GOAL = 0.99
+_TOKEN = regex.compile(r"\p{L}{2,}|\d{3,}")
 _PLACEHOLDER = regex.compile(r"\[(?:name|email|phone|url|secret|id|ip|card) \d+\]")
 
 
@@ -149,13 +150,16 @@ def _agreements(groups: dict[str, list[tuple[Truth, str]]]) -> dict[str, Agreeme
 
 
 def _personal_data(truths: list[Truth], texts: dict[tuple[str, str], str]) -> dict[str, float]:
-    """Of what was planted in kept rows, how much is gone (recall); of the placeholders there, how many stand for something planted (precision)."""
+    """Of what was planted in kept rows, how much is gone whole: no word or run of three digits of it is left between other
+    words (recall). Of the placeholders there, how many stand for something planted (precision).
+    """
     planted = gone = placeholders = rightly = 0
     for truth in truths:
         text = texts.get((truth.table, truth.id))
         if text is not None:
             here = len(set(_PLACEHOLDER.findall(text)))
-            gone_here = sum(secret.casefold() not in text.casefold() for secret in truth.planted)
+            words = set(_TOKEN.findall(_PLACEHOLDER.sub(" ", text).casefold()))
+            gone_here = sum(words.isdisjoint(_TOKEN.findall(secret.casefold())) for secret in truth.planted)
             planted, gone, placeholders, rightly = planted + len(truth.planted), gone + gone_here, placeholders + here, rightly + min(here, len(truth.planted))
     return {"planted": planted, "recall": gone / planted if planted else 1.0, "placeholders": placeholders, "precision": rightly / placeholders if placeholders else 1.0}
 

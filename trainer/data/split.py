@@ -22,7 +22,7 @@ from trainer.data import leakage
 from trainer.data.leakage import HeldOut, Line, count_leaks, kinship, shared_templates
 from trainer.data.row import ROWS, written_whole
 from trainer.errors import BrokenRows
-from trainer.stage import read_manifest, run_stage, sources_sha256, write_json
+from trainer.stage import facts_before, run_stage, sources_sha256, write_json
 
 SYNTHETIC = {"teacher", "template"}
 SPLITS = ("train", "validation", "test", "gold")
@@ -56,10 +56,10 @@ class SplitOptions:
 
 def run(previous: Path, folder: Path, options: SplitOptions) -> dict[str, Any]:
     """Facts: rows of each split and put aside, whether gold is frozen, how it was grouped, what leaked and was put aside, what is left (nothing)."""
-    rows = previous / ROWS
+    before, rows = facts_before(previous, "split"), previous / ROWS
     gold = choose_gold(rows, folder.parent / GOLD, options)
     inputs = {
-        "rows": read_manifest(previous).get("facts", {}).get("sha256"),
+        "rows": before.get("sha256"),
         "gold": sha256("".join(gold).encode()).hexdigest(),
         "options": [options.feature, options.seed, options.validation, options.test, options.gold, list(options.most)],
         "code": sources_sha256(leakage, sys.modules[__name__]),

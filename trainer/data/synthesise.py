@@ -37,7 +37,7 @@ from trainer.data.spending import CallLog, Question, Reply, agree, estimate, mak
 from trainer.data.teacher import TEMPLATE, Teacher
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import coach, situation
-from trainer.stage import digest, read_manifest, run_stage, sources_sha256
+from trainer.stage import digest, facts_before, run_stage, sources_sha256
 from trainer.task_titles import ALL_SKILLS, KINDS, make_task
 
 DRAWS = 12
@@ -103,7 +103,7 @@ NO_COST = {"calls": 0, "usd": 0.0, "input_tokens": 0, "output_tokens": 0}
 
 def run(previous: Path, folder: Path, options: SynthesiseOptions) -> dict[str, Any]:
     """Facts: rows, sha256, added, short (of those wanted: the teacher had nothing new), rejected by reason, coverage before and after, diversity, style, cost."""
-    before = read_manifest(previous).get("facts", {})
+    before = facts_before(previous, "synthesise")
     teacher = options.teacher
     inputs = {
         "rows": before.get("sha256"),

@@ -1,6 +1,6 @@
 -- A dataset is written in batches that may be repeated, knows its rows both ways, and forgets a person who asks for it.
 begin;
-select plan(31);
+select plan(36);
 
 create temp table line on commit drop as
 select n, lpad(to_hex(n), 64, '0') as id, ('00000000-0000-4000-8000-0000000000' || lpad(((n - 1) / 3)::text, 2, '0'))::uuid as person from generate_series(1, 6) as n;
@@ -55,8 +55,22 @@ select is((select count(*) from public.slm_examples), 3::bigint, 'their examples
 select is((select count(*) from public.slm_baseline_answers) + (select count(*) from public.slm_gold), 0::bigint, 'from the vault too');
 select throws_ok($$select public.slm_write_dataset((select id from name), (select rows from batch))$$, 'P0001', 'rows of a person who asked to be forgotten are among them (extract again)', 'and they do not come back');
 
-insert into public.slm_example_sources select lpad('1', 64, '0'), 'slm_requests', 'shared', null, '00000000-0000-4000-8000-000000000009', null, now();
-select is(public.slm_erase_user('00000000-0000-4000-8000-000000000009') -> 'examples', '0', 'an example that another person also wrote stays');
+-- Everybody who is involved counts, also where others are too, and also in rows that name no user.
+insert into public.slm_example_sources select lpad('1', 64, '0'), 'slm_requests', 'shared', null, '00000000-0000-4000-8000-000000000009', null, now(), array['00000000-0000-4000-8000-000000000009']::uuid[];
+select is(public.slm_erase_user('00000000-0000-4000-8000-000000000009') -> 'examples', '1', 'an example that another person also wrote goes');
+create temp table of_two on commit drop as
+select jsonb_build_array(jsonb_build_object('id', lpad('7', 64, '0'), 'split', 'train', 'feature', 'risk', 'origin', 'ledger', 'prompt_version', 'p', 'prompt_input', '{}'::jsonb, 'output', '{}'::jsonb, 'copies', 1, 'quality', '{}'::jsonb,
+  'sources', jsonb_build_array(
+    jsonb_build_object('table', 'slm_requests', 'id', 'r7', 'user_id', '00000000-0000-4000-8000-000000000071', 'task_id', null, 'created_at', '2026-11-01T00:00:00.000000Z', 'people', jsonb_build_array('00000000-0000-4000-8000-000000000071', '00000000-0000-4000-8000-000000000072')),
+    jsonb_build_object('table', 'task_risk_snapshots', 'id', 's7', 'user_id', null, 'task_id', '00000000-0000-4000-8000-000000000077', 'created_at', '2026-11-01T00:00:00.000000Z', 'people', jsonb_build_array('00000000-0000-4000-8000-000000000072'))
+  ))) as rows;
+select lives_ok($$select public.slm_write_dataset((select id from name), (select rows from of_two))$$, 'a ledger row and its snapshot are one example');
+select is(public.slm_erase_user('00000000-0000-4000-8000-000000000072') -> 'examples', '1', 'the person whose task it was is forgotten: it goes whole');
+select is((select count(*) from public.slm_examples where id = lpad('7', 64, '0')), 0::bigint, 'nothing of it is left');
+select throws_ok($$select public.slm_write_dataset((select id from name), (select rows from of_two))$$, 'P0001', 'rows of a person who asked to be forgotten are among them (extract again)', 'nor does it come back');
+insert into public.tasks (id, title, assigned_to) values ('00000000-0000-4000-8000-000000000077', 'T', '00000000-0000-4000-8000-000000000071');
+select public.slm_erase_user('00000000-0000-4000-8000-000000000071');
+select throws_ok($$select public.slm_put_examples((select jsonb_set(rows, '{0,sources}', jsonb_build_array(rows -> 0 -> 'sources' -> 1 || '{"people": []}')) from of_two))$$, 'P0001', 'rows of a person who asked to be forgotten are among them (extract again)', 'also where only the task says whose it is');
 
 select * from finish();
 rollback;
