@@ -3,11 +3,16 @@
 import threading
 from concurrent.futures import Future
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inference.engine.completion import Completion, Job
+from inference.engine.llama import Batch, Llama
 from inference.errors import Cancelled
+from inference.model_store import find_model
 from inference.predict import Predictor
+from inference.settings import Settings
 from shared_schemas.features.risk import RISK, RiskInput, describe
 
 
@@ -68,3 +73,20 @@ def test_a_future_cancelled_before_it_is_submitted_is_refused(predictor: Predict
     with pytest.raises(Cancelled):
         predictor.engine.submit(given_up)
     assert predictor.engine.submit(job(predictor, "Login screen")).future.result(timeout=60).text
+
+
+def test_one_thread_alone_decodes_whoever_asks(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenMP keeps workers for each thread that ever decoded; once they outnumber the cores, every step takes up to twice as long."""
+    decode, threads = Llama.decode, set[str]()
+
+    def noted(llama: Llama, batch: Batch) -> NDArray[np.float32]:
+        threads.add(threading.current_thread().name)
+        return decode(llama, batch)
+
+    monkeypatch.setattr(Llama, "decode", noted)
+    second = Predictor(find_model(Settings()), n_ctx=2048, n_threads=1, beside=predictor)
+    try:
+        assert second.predict_now(RISK, RISK.golden).output
+    finally:
+        second.close()
+    assert threads == {"engine"}
