@@ -36,13 +36,15 @@ def rows(count: int, *, seed: int = 3) -> list[Row]:
     """Risk rows of the ledger; each tenth is one user's, each third in a cluster with the one before it."""
     made: list[Row] = []
     for i, example in enumerate(risk_examples(count, seed=seed)):
+        user = USER if i % 10 == 0 else str(uuid.UUID(int=0xF000 + i))
         one = Source(
             table="slm_requests",
             id=str(uuid.UUID(int=1000 * seed + i)),
             org_id=ORG,
-            user_id=USER if i % 10 == 0 else str(uuid.UUID(int=0xF000 + i)),
+            user_id=user,
             task_id=str(uuid.UUID(int=9000 * seed + i)),
             created_at=f"2026-11-{1 + i % 20:02}T10:00:00.123456Z",
+            people=[user],
         )
         row = row_of(example, [one])
         made.append(row.model_copy(update={"cluster": made[-1].id if i % 3 == 2 else row.id}))

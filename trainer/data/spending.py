@@ -6,6 +6,7 @@ the run goes on; a line that a kill has torn is no line.
 
 import fcntl
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -105,7 +106,6 @@ class CallLog:
     def __init__(self, file: TextIO, lines: Sequence[dict[str, Any]]) -> None:
         self._file = file
         self.replies: dict[str, Reply] = {}
-        self.total_usd = 0.0
         self.ended_batches: set[str | None] = set()
         self._costs: dict[str, float] = {}
         self._reserved: dict[str, list[float]] = {}
@@ -185,9 +185,13 @@ class CallLog:
         if self._reserved.get(key):
             self._charge(key, -self._reserved[key].pop())
 
+    @property
+    def total_usd(self) -> float:
+        """Summed by question, so that what was reserved and given back leaves no dust."""
+        return math.fsum(self._costs.values())
+
     def _charge(self, key: str, usd: float) -> None:
         self._costs[key] = self._costs.get(key, 0.0) + usd
-        self.total_usd += usd
 
 
 @contextmanager

@@ -23,14 +23,14 @@ class Vocabulary(Llama):
         llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
         params = llama_cpp.llama_model_default_params()
         params.vocab_only = True
-        self._model: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), params) if path.exists() else None
-        if not self._model:
+        self.model: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), params) if path.exists() else None
+        if not self.model:
             raise StartError(f"Cannot read the vocabulary of {path}: {'it is no GGUF file' if path.exists() else 'it is not there'}")
-        self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
+        self.vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
 
     def close(self) -> None:
-        llama_cpp.llama_model_free(self._model)
+        llama_cpp.llama_model_free(self.model)
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
