@@ -53,6 +53,9 @@ def test_the_whole_pipeline_is_shown(tmp_path: Path, data_project: Project, caps
     facts = {stage: read_manifest(tmp_path / "risk" / stage)["facts"] for stage in report.STAGES}
     assert all(f"{number:,}" in shown.texts for number in (facts["clean"]["rows"], facts["split"]["rows"]["train"], facts["extract"]["rows"]))
     assert {reason.replace("_", " ") for reason in facts["clean"]["reasons"]} <= set(shown.texts)
+    by_source = facts["clean"]["by_source"]
+    assert sum(counts.get("kept", 0) for counts in by_source.values()) == facts["clean"]["candidates"] - facts["clean"]["rejected"]
+    assert {*by_source, "kept"} <= set(shown.texts)
     assert facts["format"]["dataset_id"] in shown.texts
 
 

@@ -6,7 +6,7 @@ Judging is judge.py's, personal data personal_data.py's, likeness duplicates.py'
 import json
 import sqlite3
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +33,8 @@ TEXTS = {"title", "step_title", "description", "skills", "steps", "reasons", "re
 """Fields that hold people's or models' own words; the others are figures and closed lists."""
 TRUST = {"ledger": 0, "snapshot": 1, "steps": 2}
 COMMIT_EVERY = 5_000
+KEPT = "kept"
+"""Beside the reasons for rejection: how the other candidates end."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,7 +42,8 @@ Progress = Callable[[str, int, int], None]
 def run(previous: Path, folder: Path, *, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Clean the candidates that extract left in `previous`. Raises BrokenRows when they are not there.
 
-    Facts: `rows`, `sha256`, `candidates`, `rejected` (in all), `reasons`, `same` and `nearly_same` (collapsed into
+    Facts: `rows`, `sha256`, `candidates`, `rejected` (in all), `reasons`, `by_source` (of each, those kept and the reasons
+    of the others), `same` and `nearly_same` (collapsed into
     another row), `personal_data` (replaced, by kind). Every candidate is counted once: kept or rejected.
     """
     facts = facts_before(previous, "clean")
@@ -72,17 +75,18 @@ def _clean(previous: Path, folder: Path, total: int, progress: Progress) -> dict
 
 def _judge_all(database: sqlite3.Connection, path: Path, rejected: Path, people: Mapping[str, Sequence[str]], total: int, progress: Progress) -> dict[str, Any]:
     names = lru_cache(maxsize=256)(lambda org: Names(people.get(org or "", ())))
-    reasons, replaced, number, kept = Counter[str](), Counter[str](), 0, 0
+    ends: dict[str, Counter[str]] = defaultdict(Counter)
+    replaced, number = Counter[str](), 0
     with written_whole(rejected) as file:
         for number, candidate in enumerate(_candidates(path), 1):
             placeholders = Placeholders(names(candidate.org_id))
             try:
                 row = cleaned(candidate, placeholders)
             except Rejected as why:
-                reasons[why.reason] += 1
+                ends[candidate.kind][why.reason] += 1
                 file.write(json.dumps({"reason": why.reason, "detail": why.detail, "candidate": candidate.model_dump(mode="json")}) + "\n")
             else:
-                kept += 1
+                ends[candidate.kind][KEPT] += 1
                 replaced.update(placeholders.counts)
                 _keep(database, row)
             if number % COMMIT_EVERY == 0:
@@ -90,7 +94,10 @@ def _judge_all(database: sqlite3.Connection, path: Path, rejected: Path, people:
                 progress("clean", number, total)
     database.commit()
     progress("clean", number, total)
-    return {"candidates": number, "rejected": sum(reasons.values()), "kept": kept, "reasons": dict(sorted(reasons.items())), "personal_data": dict(sorted(replaced.items()))}
+    reasons = sum(ends.values(), Counter[str]())
+    kept = reasons.pop(KEPT, 0)
+    by_source = {kind: dict(sorted(counts.items())) for kind, counts in sorted(ends.items())}
+    return {"candidates": number, "rejected": reasons.total(), "kept": kept, "reasons": dict(sorted(reasons.items())), "by_source": by_source, "personal_data": dict(sorted(replaced.items()))}
 
 
 def cleaned(candidate: Candidate, placeholders: Placeholders) -> Row:

@@ -63,6 +63,7 @@ def collect(work: Path, name: str) -> dict[str, Any]:
         "balance": balance,
         "reasons": _most_first(facts["clean"].get("reasons", {})),
         "meanings": REASONS,
+        "by_source": facts["clean"].get("by_source", {}),
         "refused": _most_first(facts["synthesise"].get("rejected", {})),
         "grid": _grid(name, cells) if cells else None,
         "cells": _cells(facts["synthesise"].get("coverage", {})),
