@@ -70,6 +70,22 @@ def test_organisations_tasks_and_clusters_go_one_way(tmp_path: Path) -> None:
             assert {seen.setdefault((kind, value), name) for kind, value in bonds if value} == {name}
 
 
+def test_answers_so_alike_that_they_chain_all_tasks_still_leave_a_gold_set(tmp_path: Path) -> None:
+    """Each task shares a cluster with the next: one group of all. Clusters are cut then, and what is near a held-out row is put aside."""
+    rows = [row.model_copy(update={"cluster": f"{(i + 1) // 3:064x}"}) for i, row in enumerate(history(600))]
+    work = tmp_path / "synthesise"
+    facts = split.run(stage(work, rows), tmp_path / "split", RISK)
+    assert facts["leakage"]["grouped_by"] == ["task", "child"]
+    assert 40 <= facts["rows"]["gold"] <= 60
+    assert facts["rows"]["train"] > 300
+    by_split = files(tmp_path / "split")
+    trained = {row.cluster for row in by_split["train"]}
+    assert all(row.cluster not in trained for name in ("gold", "test", "validation") for row in by_split[name])
+    assert facts["leakage"]["left"] == {}
+    again = split.run(work, tmp_path / "again", RISK)
+    assert again["rows"] == facts["rows"], "a frozen gold set takes nobody out who is not near it"
+
+
 def test_one_organisation_is_split_by_task(tmp_path: Path) -> None:
     facts = split.run(stage(tmp_path / "synthesise", history(600, orgs=1)), tmp_path / "split", RISK)
     assert facts["leakage"]["grouped_by"] == ["task", "cluster", "child"]

@@ -1,7 +1,7 @@
 """Owns who trains, who is held out, and what is put aside because it would leak from one into the other.
 
 Whole groups go one way: rows of one organisation (where there are enough organisations), of one task, of one cluster of
-near duplicates, a synthetic row with its seed. Where rows have a time the newest are held out. The gold set is frozen in a
+near duplicates (unless these chain nearly all rows), a synthetic row with its seed. Where rows have a time the newest are held out. The gold set is frozen in a
 file beside the stages as soon as it holds rows of the history, and nothing near it ever trains; until then it is provisional:
 made-up rows, chosen anew each time. Rows stream by: only what is held out is kept in memory, and some bytes for each row.
 """
@@ -31,8 +31,11 @@ HELD_OUT = ("test", "gold", "validation")
 GOLD = "gold.jsonl"
 SET_ASIDE = "set_aside.jsonl"
 LEAKAGE = "leakage.json"
-GROUPINGS: tuple[tuple[str, ...], ...] = (("org", "task", "cluster", "child"), ("task", "cluster", "child"))
-"""By organisation if that leaves at least half of what each held-out split wants; one organisation alone cannot be split."""
+GROUPINGS: tuple[tuple[str, ...], ...] = (("org", "task", "cluster", "child"), ("task", "cluster", "child"), ("task", "child"))
+"""The first that leaves at least half of what each held-out split wants. One organisation alone cannot be split by organisation,
+and where answers are alike, tasks and clusters chain all rows into one group: then clusters are cut, and what is near a
+held-out row is put aside instead.
+"""
 TRAIN, ASIDE, LEAKED = 0, 255, 254
 
 
@@ -225,10 +228,9 @@ def _plan(rows: Path, frozen: Sequence[Line], options: SplitOptions) -> Plan:
         times.append(max((_microseconds(source["created_at"]) for source in row["sources"]), default=0) if row["seed_id"] is None else 0)
         hashes.append(_number(str(options.seed), row["id"]))
         gold_rows.append(is_gold or _number("child", row["id"]) in gold_keys)
-    aside = _near(_grouped(len(times), [keys[kind] for kind in GROUPINGS[-1]]), gold_rows)
     plan = None
     for grouping in GROUPINGS:
-        plan = _assigned(_grouped(len(times), [keys[kind] for kind in grouping]), times, hashes, aside, grouping, options, has_gold=bool(frozen))
+        plan = _assigned(_grouped(len(times), [keys[kind] for kind in grouping]), times, hashes, gold_rows, grouping, options, has_gold=bool(frozen))
         counts = Counter(plan.split)
         wanted = {1 + place: options.wanted(split, len(times)) for place, split in enumerate(HELD_OUT) if not (frozen and split == "gold")}
         if all(2 * counts[place] >= count for place, count in wanted.items()):
@@ -244,12 +246,6 @@ def _grouped(rows: int, keys: Iterable[tuple["array[int]", "array[int]"]]) -> Gr
         for place, number in zip(places, numbers, strict=True):
             groups.join(first.setdefault(number, place), place)
     return groups
-
-
-def _near(groups: Groups, gold_rows: bytearray) -> bytearray:
-    """Which rows share a task, a cluster or a seed with the frozen gold set. Not an organisation: gold would keep all of it from training for good."""
-    roots = {groups.of(i) for i in range(len(gold_rows)) if gold_rows[i]}
-    return bytearray(groups.of(i) in roots for i in range(len(gold_rows)))
 
 
 def _assigned(groups: Groups, times: "array[int]", hashes: "array[int]", aside: bytearray, grouping: tuple[str, ...], options: SplitOptions, *, has_gold: bool) -> Plan:
