@@ -7,6 +7,7 @@ characters, NUL, and anything nested deeper than `DEEPEST` or of more than `MOST
 import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from inference.errors import BadRequest
@@ -69,8 +70,7 @@ def _check_text(text: str, path: tuple[str | int, ...]) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     named = dict(pairs)
     if len(named) < len(pairs):
-        seen: set[str] = set()
-        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise BadRequest(f"The key {_shown(key)} comes twice in one object", code="duplicate_key", param=_shown(key))
     return named
 

@@ -69,8 +69,9 @@ class Sampler:
 class Job:
     """One answer that is wanted: under a grammar, or free text when there is none.
 
-    Free text also ends behind any of `stops`, which it then contains. `watch_at` is the byte position of the answer whose distribution is recorded (-1: none). `deadline` is in seconds of
-    `time.monotonic()`. `on_text` is called from the engine's thread with each new piece of the answer.
+    Free text also ends behind any of `stops`, which it then contains. `watch_at` is the byte position of the answer whose
+    distribution is recorded (-1: none). `deadline` is in seconds of `time.monotonic()`. `on_text` is called from the engine's
+    thread with each new piece of the answer.
     """
 
     prompt: Sequence[int]

@@ -165,11 +165,16 @@ class Llama:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """One token: only now does llama.cpp plan its memory, for which it walks through the model's adapters."""
-        batch = Batch(1)
+        """One token: only now does llama.cpp plan its memory, for which it walks through the model's adapters.
+
+        On one thread: the loading thread must not get OpenMP workers of its own (`Engine` says why).
+        """
+        batch, n_threads = Batch(1), llama_cpp.llama_n_threads(self._context)
         batch.add(0, 0, [0], [])
+        llama_cpp.llama_set_n_threads(self._context, 1, 1)
         if llama_cpp.llama_decode(self._context, batch.struct):
             raise StartError(f"Cannot use the adapter: {_last_error()}")
+        llama_cpp.llama_set_n_threads(self._context, n_threads, n_threads)
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
 
     @property

@@ -9,7 +9,8 @@ LONGEST = 8
 """Tokens before the next one that are looked up, the longest match first."""
 _LOOKUP = (3, 2)
 _COPIED = 0.4
-"""How likely a word of the prompt goes on in the answer as it does there, measured on held-out answers of the starter model."""
+"""How likely a word of the prompt is taken to go on in the answer as it does there: of 0.4 and 0.6, what took less simulated time
+on 64 held-out answers of each feature."""
 _DOUBT = 0.5
 """Times that something else is taken to have come next, beside what was seen: one sighting is no certainty."""
 

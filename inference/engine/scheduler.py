@@ -25,7 +25,9 @@ GUESSED_TOKENS = 64
 """Guessed tokens that a step may feed for all sequences together, and `MOST_GUESSED` for one."""
 MOST_GUESSED = 24
 STEP_COST = 2.0
-"""What a step costs beside its tokens, counted in tokens; all who are served in it share that."""
+"""What a step costs beside its tokens, counted in tokens; all who are served in it share that. (SmolLM2-135M at Q8_0, two cores,
+300 tokens of context: 7.5 ms for one token, 2.5 for each further one.)
+"""
 SHORT = 48
 """A sequence with at most this many tokens to feed needs no piecewise feeding."""
 
