@@ -70,6 +70,7 @@ class AxolotlConfig(Closed):
     special_tokens: dict[str, str]
     eot_tokens: tuple[str, ...]
     deepspeed: str | None
+    accelerator_config: dict[str, bool] | None
     use_ray: bool | None
     ray_num_workers: int | None
     resources_per_worker: dict[str, int] | None
@@ -79,13 +80,15 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path | str, data: Path, out: Pat
     """Axolotl's settings for one adapter over all linear layers, loss on the answer only.
 
     Rows are taken in the order of the file (`curriculum_sampling`): the data stage has arranged them in batches.
-    `base` is a folder or a Hugging Face id, `init` the folder of an adapter to go on from.
+    `base` is a folder or a Hugging Face id, `init` the folder of an adapter to go on from. Several processes without GPUs
+    form their group before transformers does, which is then told to keep it.
     """
     gpu = machines.device == "gpu"
     plugins = ["trainer.axolotl_watch.Watch"]
     if not gpu:
         plugins.append("trainer.axolotl_plugin.CpuBfloat16")
-    if not gpu and machines.processes > 1:
+    together = not gpu and machines.processes * machines.nodes > 1 and not machines.ray
+    if together:
         plugins.append("trainer.axolotl_watch.CpuProcesses")
     config = AxolotlConfig(
         base_model=str(base),
@@ -114,6 +117,7 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path | str, data: Path, out: Pat
         special_tokens={**({"eos_token": preset.eos} if preset.eos else {}), "pad_token": preset.pad},
         eot_tokens=(preset.end_of_turn,),
         deepspeed=str(out / "zero.json") if machines.zero else None,
+        accelerator_config={"use_configured_state": True} if together else None,
         use_ray=True if machines.ray else None,
         ray_num_workers=machines.processes * machines.nodes if machines.ray else None,
         resources_per_worker=({"GPU": 1} if gpu else {"CPU": 1}) if machines.ray else None,

@@ -61,9 +61,9 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
             return
         loss = float(logs["loss"])
         finite = math.isfinite(loss)
-        if state.is_world_process_zero:
+        if os.environ.get("RANK", "0") == "0":
             rate = float(logs.get("tokens/train_per_sec_per_gpu", 0.0)) * args.world_size
-            report = {"step": state.global_step, "steps": state.max_steps, "loss": loss if finite else None, "tokens_per_s": rate}
+            report = {"step": state.global_step, "steps": state.max_steps, "loss": loss if finite else None, "tokens_per_s": round(rate, 1)}
             print(f"\n{MARK}{json.dumps(report)}", flush=True)
         if not finite:
             raise FloatingPointError(f"the loss is {loss} at step {state.global_step}")
