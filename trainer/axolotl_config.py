@@ -88,6 +88,8 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path | str, data: Path, out: Pat
     if not gpu:
         plugins.append("trainer.axolotl_plugin.CpuBfloat16")
     together = not gpu and machines.processes * machines.nodes > 1 and not machines.ray
+    if recipe.rounded_to:
+        plugins.append("trainer.quantisation_aware.Q4Aware")
     if together:
         plugins.append("trainer.axolotl_watch.CpuProcesses")
     config = AxolotlConfig(

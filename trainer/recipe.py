@@ -29,6 +29,8 @@ class LoraRecipe(Closed):
     save_steps: int = Field(default=60, ge=1)
     gradient_checkpointing: bool = False
     seed: int = Field(default=7, ge=0)
+    rounded_to: Literal["Q4_0"] | None = None
+    """The quantisation that the weights feel in training (trainer/quantisation_aware.py); served in any other, they lose by it."""
 
 
 class Machines(Closed):
