@@ -81,8 +81,10 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path | str, data: Path, out: Pat
 
     Rows are taken in the order of the file (`curriculum_sampling`): the data stage has arranged them in batches.
     `base` is a folder or a Hugging Face id, `init` the folder of an adapter to go on from. Several processes without GPUs
-    form their group before transformers does, which is then told to keep it.
+    form their group before transformers does, which is then told to keep it. Raises WrongSetting for parts that do not go together.
     """
+    if recipe.rounded_to and recipe.method == "qlora":
+        raise WrongSetting("Cannot train a QLoRA adapter against Q4_0 rounding: its base is held in 4 bits of another kind (use --method lora)")
     gpu = machines.device == "gpu"
     plugins = ["trainer.axolotl_watch.Watch"]
     if not gpu:
