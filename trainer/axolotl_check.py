@@ -2,7 +2,7 @@
 
     python -m trainer.axolotl_check < asked.json
 
-Reads {"gpu": bool, "configs": [settings, ...]}; its last line is a JSON list with what is wrong with each, or "".
+Reads [{"gpu": bool, "settings": {...}}, ...]; its last line is a JSON list with what is wrong with each, or "".
 """
 
 import json
@@ -37,7 +37,6 @@ def find_fault(settings: dict[str, Any], capabilities: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    faults = [find_fault(settings, GPU if asked["gpu"] else CPU) for settings in asked["configs"]]
+    faults = [find_fault(asked["settings"], GPU if asked["gpu"] else CPU) for asked in json.load(sys.stdin)]
     print()
     print(json.dumps(faults))

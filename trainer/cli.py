@@ -28,6 +28,7 @@ from trainer.finetune import REPOSITORY
 from trainer.starter import CONTEXT_TOKENS, StarterOptions, make_data, read_examples, run_starter
 from trainer.status import read_status, show_status
 from trainer.supabase_client import open_project
+from trainer.tune_cli import add_commands as add_tune_commands
 
 EXAMPLES = """\
 examples:
@@ -35,6 +36,8 @@ examples:
   python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
   python -m trainer evaluate                              the starter adapter on its held-out examples
   python -m trainer evaluate --adapter none --limit 40    the untuned base, told by instructions
+  python -m trainer plan-memory --all --gpu-gb 16         what each preset takes of a card (and: presets)
+  python -m trainer finetune --data train.jsonl --out .stack/adapter     one adapter through Axolotl (finetune --help)
   python -m trainer data                                  the app's history, read and cleaned (data --help)
   python -m trainer vault record --model gpt-4o-mini      the baseline's answers to the gold set, once
   python -m trainer report                                .stack/data/report.html: what the dataset is made of
@@ -81,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
     judge.set_defaults(run=_evaluate)
 
+    add_tune_commands(commands, progress=_progress)
     add_data_commands(commands)
     vault.add_commands(commands, progress=_progress)
     report.add_commands(commands)

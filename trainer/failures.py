@@ -31,7 +31,8 @@ def explain(command: str, returncode: int, words: Sequence[str], *, log: Path, o
     see = f"(see {log})"
     if found := _DIVERGED.search(text):
         return LossDiverged(f"The training was stopped: the loss is {found[1]} at step {found[2]}; try a lower learning rate {see}")
-    if _DISK_FULL.search(text):
+    killed_by = _signal(returncode, text)
+    if _DISK_FULL.search(text) or killed_by == signal.SIGXFSZ:
         return DiskFull(f"{command} has no room for its files: make some on the disk of {log.parent}, then run it again {see}")
     if _GPU_MEMORY.search(text):
         return OutOfMemory(f"{command} took more memory than the GPU has: python -m trainer plan-memory says what to change {see}")
@@ -39,7 +40,6 @@ def explain(command: str, returncode: int, words: Sequence[str], *, log: Path, o
         return OutOfMemory(f"{command} took more memory than this machine has: try a smaller batch or sequence length {see}")
     if found := _SETTING.search(text):
         return WrongSetting(f"Axolotl refuses the setting {found['first'].strip()}: {found['why'].strip()} {see}")
-    killed_by = _signal(returncode, text)
     if killed_by == signal.SIGKILL and oom_kills > 0:
         return OutOfMemory(f"{command} was killed by the kernel for lack of memory: try a smaller batch or sequence length {see}")
     if killed_by in _ENDING:

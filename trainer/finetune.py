@@ -130,14 +130,14 @@ def check_tools(axolotl: Path, machines: Machines) -> None:
             raise MissingEnvironment(f"Cannot find {package} in {axolotl}: run scripts/setup-axolotl{flag} first")
 
 
-def check_settings(configs: Sequence[Mapping[str, Any]], *, gpu: bool, axolotl: Path) -> list[str]:
+def check_settings(asked: Sequence[tuple[Mapping[str, Any], Machines]], *, axolotl: Path) -> list[str]:
     """What Axolotl's own schema says to each of the settings: one line, empty when it takes them.
 
-    One process for all, since it takes seconds to load; it believes in a GPU when told to.
+    One process for all, since it takes seconds to load; it believes in a GPU where the machines have one.
     """
-    asked = json.dumps({"gpu": gpu, "configs": [dict(config) for config in configs]})
+    words = json.dumps([{"gpu": machines.device == "gpu", "settings": dict(config)} for config, machines in asked])
     done = subprocess.run(
-        [str(axolotl / "bin" / "python"), "-m", "trainer.axolotl_check"], input=asked, env=dict(axolotl_environment(axolotl)), cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [str(axolotl / "bin" / "python"), "-m", "trainer.axolotl_check"], input=words, env=dict(axolotl_environment(axolotl)), cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise StageFailed(f"Cannot ask Axolotl's schema: {done.stderr.strip().splitlines()[-1:]}")
