@@ -72,7 +72,7 @@ def add_commands(commands: Commands, *, progress: Progress) -> None:
     tune.add_argument("--nodes", type=_natural, default=1, help="machines; run the same command on each (default: 1)")
     tune.add_argument("--meeting", metavar="HOST:PORT", help="of the first node, when there are several")
     tune.add_argument("--deepspeed", type=int, choices=(1, 2, 3), help="ZeRO stage: share the optimiser, the gradients too, the weights too")
-    tune.add_argument("--ray", action="store_true", help="start the processes through Ray Train instead of torchrun")
+    tune.add_argument("--ray", action="store_true", help="start the processes through Ray Train instead of torchrun (GPUs only)")
     tune.add_argument("--override", type=Path, metavar="FILE", help="YAML with Axolotl settings that go over the preset's")
     tune.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="one such setting; may be repeated")
     tune.add_argument("--check", action="store_true", help="ask Axolotl's schema whether it takes the settings, and train nothing")
@@ -244,7 +244,10 @@ def _finetune(options: argparse.Namespace, progress: Progress) -> None:
 def _machines(preset: Preset, options: argparse.Namespace) -> Machines:
     if options.nodes > 1 and not options.meeting and not options.ray:
         raise WrongSetting("Cannot start several nodes without a place where they meet: give --meeting HOST:PORT of the first")
-    return Machines(device=options.device or preset.device, processes=options.processes, nodes=options.nodes, meeting=options.meeting, zero=options.deepspeed, ray=options.ray)
+    device = options.device or preset.device
+    if options.ray and device == "cpu":
+        raise WrongSetting("Cannot start workers through Ray without GPUs: Axolotl asks Ray for them (use --deepspeed, or --device gpu)")
+    return Machines(device=device, processes=options.processes, nodes=options.nodes, meeting=options.meeting, zero=options.deepspeed, ray=options.ray)
 
 
 def _base(preset: Preset, options: argparse.Namespace, progress: Progress) -> Path | str:

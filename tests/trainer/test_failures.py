@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -192,7 +192,7 @@ def test_a_fine_tune_killed_half_way_goes_on_from_its_last_whole_checkpoint(axol
     assert [step.step for step in steps] == list(range(int(before.name.removeprefix("checkpoint-")) + 1, 17))
     assert facts["steps"] == 16
     assert (out / "adapter_model.safetensors").exists()
-    breaks = {
+    breaks: dict[str, Callable[[Path], object]] = {
         "adapter_model.safetensors": lambda path: path.write_bytes(path.read_bytes()[:-1]),
         "trainer_state.json": lambda path: path.write_text(path.read_text()[:-5]),
         "scheduler.pt": lambda path: path.unlink(),
