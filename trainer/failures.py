@@ -3,12 +3,14 @@
 import errno
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.errors import BrokenCheckpoint, DiskFull, Interrupted, LossDiverged, OutOfMemory, StageFailed, TrainerError, WrongSetting
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How a write says that there is no room: on the disk, in the quota, or under the process's own limit."""
 
 _DIVERGED = re.compile(r"FloatingPointError: the loss is (\S+) at step (\d+)")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|PytorchStreamWriter failed writing file|file write failed|os error (?:28|122|27)\b|unexpected pos \d+ vs \d+")
@@ -48,6 +50,17 @@ def explain(command: str, returncode: int, words: Sequence[str], *, log: Path, o
         return BrokenCheckpoint(f"{command} cannot go on from the checkpoint in {log.parent}: remove its checkpoint-* folders and run it again {see}")
     last = next((line.strip() for line in reversed(words) if line.strip()), "no output")
     return StageFailed(f"{command} ended with {returncode}: {last[:300]} {see}")
+
+
+@contextmanager
+def room_in(folder: Path, *, what: str) -> Iterator[None]:
+    """Says DiskFull where a write of our own inside the block finds no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(f"There is no room for {what}: make some on the disk of {folder}, then run it again") from None
 
 
 def _signal(returncode: int, text: str) -> int:

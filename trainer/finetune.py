@@ -13,8 +13,8 @@ from typing import Any
 
 from trainer.axolotl_config import axolotl_config, override, write_axolotl_yaml, write_zero_json
 from trainer.checkpoints import checkpoints, remove_broken
-from trainer.errors import BrokenRows, DiskFull, Interrupted, MissingEnvironment, StageFailed
-from trainer.failures import FULL, count_oom_kills, explain
+from trainer.errors import BrokenRows, Interrupted, MissingEnvironment, StageFailed, WrongSetting
+from trainer.failures import count_oom_kills, explain, room_in
 from trainer.presets import DEFAULT_PRESET, PRESETS, Preset
 from trainer.progress import Stopwatch, TrainingProgress
 from trainer.recipe import LoraRecipe, Machines
@@ -74,7 +74,7 @@ def finetune(
     """Train one adapter into the folder `out`, going on from the last whole checkpoint there. Returns steps and losses.
 
     `progress` hears of every step, `say` of what a person should know besides (a checkpoint passed over). `changes` go over
-    Axolotl's settings. Raises MissingEnvironment, BrokenRows when there is nothing to train on, WrongSetting, or the
+    Axolotl's settings, which its schema then judges first; the settings without them a test has put to it. Raises MissingEnvironment, BrokenRows when there is nothing to train on, WrongSetting, or the
     StageFailed that says how the training ended.
     """
     check_rows(data)
@@ -84,9 +84,12 @@ def finetune(
     config = axolotl_config(recipe, base=base, data=data, out=out, init=init, preset=preset, machines=machines)
     for change in changes:
         config = override(config, change)
-    write_axolotl_yaml(out / "axolotl.yaml", config)
-    if machines.zero:
-        write_zero_json(out / "zero.json", machines.zero)
+    with room_in(out, what="the settings"):
+        write_axolotl_yaml(out / "axolotl.yaml", config)
+        if machines.zero:
+            write_zero_json(out / "zero.json", machines.zero)
+    if changes and (fault := check_settings([(config, machines)], axolotl=axolotl)[0]):
+        raise WrongSetting(f"Axolotl refuses the settings: {fault}")
     stopwatch = Stopwatch()
 
     def read(line: str) -> None:
@@ -160,16 +163,12 @@ def run_process(command: list[str], *, axolotl: Path, log: Path, progress: Progr
     name, words, killed_before = " ".join(command[:2]), deque[str](maxlen=LAST_LINES), count_oom_kills()
     environment = dict(axolotl_environment(axolotl, online=online))
     try:
-        with log.open("a") as file, _started([str(program), *command[1:]], environment) as process:
+        with room_in(log.parent, what="the log"), log.open("a") as file, _started([str(program), *command[1:]], environment) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 file.write(line)
                 words.append(line.rstrip("\n"))
                 progress(line)
-    except OSError as error:
-        if error.errno in FULL:
-            raise DiskFull(f"{name} has no room for its log: make some on the disk of {log.parent}, then run it again") from None
-        raise
     except KeyboardInterrupt:
         raise Interrupted(f"{name} was interrupted: run it again and it goes on from its last checkpoint (see {log})") from None
     if process.returncode:

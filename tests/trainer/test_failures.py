@@ -96,7 +96,7 @@ def small_files() -> Iterator[None]:
 @pytest.mark.usefixtures("small_files")
 def test_a_log_that_finds_no_room_is_a_full_disk_and_ends_the_program(environment: Path, tmp_path: Path) -> None:
     program(environment, f"echo $$ > {tmp_path}/pid; yes working")
-    with pytest.raises(DiskFull, match="no room for its log"):
+    with pytest.raises(DiskFull, match="There is no room for the log: make some on the disk of"):
         run(environment, tmp_path)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
