@@ -82,7 +82,7 @@ def add_commands(commands: Commands, *, progress: Progress) -> None:
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=METHODS, help="default: the one that suits the preset")
-    parser.add_argument("--rank", type=_natural, help="of the adapter")
+    parser.add_argument("--rank", type=_natural, help="of the adapter; alpha is twice that")
     parser.add_argument("--batch", type=_natural, help="rows at once")
     parser.add_argument("--accumulation", type=_natural, help="batches in one step")
     parser.add_argument("--sequence-len", type=_natural, help="tokens that a row may have")
