@@ -171,7 +171,7 @@ def find_line(fitting: Sequence[Case], checking: Sequence[Case], calibration: Ca
         return Line(min_confidence=None, why=why, reached=0, wrong=0, gold_reached=0, gold_wrong=0, gold_at_most=None)
     reached, seen = ([case for case in cases if percent(case, calibration) >= found] for cases in (fitting, checking))
     wrong, gold_wrong = (sum(not case.right for case in cases) for cases in (reached, seen))
-    why = f"of {len(reached)} validation answers from {found} on {wrong} are wrong: at most {MOST_WRONG:.0%} with {SURE:.0%} confidence"
+    why = f"of {len(reached)} validation answers from {found} on {wrong} are wrong: at most {100 * MOST_WRONG:.0f} % of such answers are, with {100 * SURE:.0f} % confidence"
     if seen and stats.binomtest(gold_wrong, len(seen), MOST_WRONG, alternative="greater").pvalue < 1 - SURE:
         why += f"; but of {len(seen)} gold answers {gold_wrong} are: the gold set is another kind of work than the validation split, so nothing is promised"
         found_or_none = None
@@ -227,7 +227,7 @@ def _passing_sets(cases: Sequence[Case]) -> tuple[set[int], str]:
     if len(cases) < LEAST:
         return (
             set(),
-            f"too few: {len(cases)} validation answers were accepted and weighed, and even if none of them is wrong {LEAST} are needed to promise at most {MOST_WRONG:.0%} wrong with {SURE:.0%} confidence",
+            f"too few: {len(cases)} validation answers were accepted and weighed, and even if none of them is wrong {LEAST} are needed to promise at most {100 * MOST_WRONG:.0f} % wrong with {100 * SURE:.0f} % confidence",
         )
     first = max(LEAST, math.ceil(len(cases) / 2))
     ordered = sorted(cases, key=lambda case: -case.raw)
@@ -238,7 +238,7 @@ def _passing_sets(cases: Sequence[Case]) -> tuple[set[int], str]:
             continue
         wrong = sum(not case.right for case in ordered[:size])
         if stats.binom.cdf(wrong, size, MOST_WRONG) > 1 - SURE:
-            return passed, "" if passed else f"of the {size} surest validation answers {wrong} are wrong: at most {MOST_WRONG:.0%} cannot be promised"
+            return passed, "" if passed else f"of the {size} surest validation answers {wrong} are wrong: at most {100 * MOST_WRONG:.0f} % cannot be promised"
         passed.add(size)
     return passed, ""
 
