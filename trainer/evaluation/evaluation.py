@@ -32,6 +32,8 @@ from trainer.evaluation.slices import slices_of
 from trainer.evaluation.statistics import Difference, Figure, figure, holm, paired_difference, paired_resampled, resampled
 
 REFUSED = "refused"
+LEAST_IN_SLICE = 5
+"""Fewer examples say nothing about a kind of work."""
 SLICED = ("accepted", "level_right", "phases_agree", "rouge_l")
 """What is told of each slice, where the feature has it."""
 
@@ -210,7 +212,8 @@ class _Table:
         return {level: {name: int(((wanted == i) & (said == j)).sum()) for j, name in enumerate(answered)} for i, level in enumerate(LEVELS)}
 
     def _slices(self, slices: Mapping[str, frozenset[str]]) -> dict[str, dict[str, Figure]]:
-        names = sorted({name for row in self.rows for name in slices[row.id]})
+        counts = Counter(name for row in self.rows for name in slices[row.id])
+        names = sorted(name for name, count in counts.items() if count >= LEAST_IN_SLICE)
         found: dict[str, dict[str, Figure]] = {}
         for name in names:
             inside = [one for row, one in zip(self.rows, self.scores, strict=True) if name in slices[row.id]]
