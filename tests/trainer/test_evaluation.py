@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from inference.model_store import find_model
+from inference.model_store import STARTER, find_model, read_calibrations
 from inference.settings import Settings
 from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
@@ -163,7 +163,7 @@ def test_what_was_never_shown_to_a_model_is_no_fault_of_it(tmp_path: Path) -> No
         evaluate_models([part], {"risk": rows[12:]}, folder=tmp_path)
 
 
-def test_the_first_models_confidence_is_fitted_and_checked(verdict: Evaluation) -> None:
+def test_the_first_models_confidence_is_fitted_and_checked(verdict: Evaluation, tmp_path: Path) -> None:
     found = verdict.features["risk"].confidence
     assert found
     assert (found.model, found.validation, found.after.n) == ("new", 200, 60)
@@ -172,9 +172,9 @@ def test_the_first_models_confidence_is_fitted_and_checked(verdict: Evaluation) 
     assert found.after.ece < found.before.ece
     assert found.line.min_confidence is not None
     assert found.line.gold_reached <= 60
-    manifest = {"calibration": {"risk": found.calibration.model_dump(mode="json")}}
-    assert set(manifest["calibration"]["risk"]) >= {"kind"}, "as the model store reads it"
-    assert verdict.features["plan"].confidence is None
+    (tmp_path / "manifest.json").write_text(json.dumps({"calibration": verdict.calibrations()}))
+    assert read_calibrations(tmp_path / "manifest.json") == {"risk": found.calibration}, "as the service reads it"
+    assert verdict.min_confidences() == {"risk": found.line.min_confidence, "plan": None}
 
 
 def test_a_summary_quotes_nobody(verdict: Evaluation) -> None:
@@ -248,6 +248,12 @@ def test_the_command_judges_a_real_model(tmp_path: Path, capsys: pytest.CaptureF
     assert len(json.loads((tmp_path / "promptfoo.json").read_text())["results"]["results"]) == 1
     assert main([*wanted, "--fail-under", "rouge_l=1.5"]) == 1
     assert "active is under the line: risk rouge_l" in capsys.readouterr().err
+
+
+def test_without_a_gold_set_the_starter_is_judged_by_what_it_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--work-dir", str(tmp_path), "--feature", "risk", "--limit", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"]["adapter_sha256"], list(told["held_out"]), told["held_out"]["risk"]["n"]) == (json.loads((STARTER / "manifest.json").read_text())["model"]["adapter_sha256"], ["risk"], 1)
 
 
 # --- what is written ------------------------------------------------------------------------------------------------

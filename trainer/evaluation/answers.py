@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 import inference
 import shared_schemas
-from inference.errors import BadAnswer, InvalidOutput, Rejected, Truncated
+from inference.errors import BadAnswer, PromptTooLong
 from inference.model_store import ModelFiles, find_model, model_in
 from inference.predict import Predictor
 from inference.settings import Settings
@@ -36,7 +36,6 @@ from trainer.supabase_client import Project
 
 CONTEXT_TOKENS = 6144
 """Of one answer at a time."""
-REFUSALS: dict[type[BadAnswer], str] = {Truncated: "truncated", InvalidOutput: "invalid_output", Rejected: "rejected"}
 
 Progress = Callable[[str], None]
 
@@ -44,8 +43,8 @@ Progress = Callable[[str], None]
 class Answer(Closed):
     """What one model said to one example.
 
-    `fault` says why there is no output, `code` in one word: `truncated`, `invalid_output` or `rejected` (valid, but it makes no
-    sense). `attempts` 1 is the greedy one. `raw` are the figures behind `confidence`. Milliseconds are what a caller waits.
+    `fault` says why there is no output, `code` in one word: `truncated`, `invalid_output`, `prompt_too_long` or `rejected` (valid,
+    but it makes no sense). `attempts` 1 is the greedy one. `raw` are the figures behind `confidence`. Milliseconds are what a caller waits.
     What nobody measured is null.
     """
 
@@ -185,9 +184,9 @@ def _asked(predictor: Predictor, row: Row) -> Answer:
     began = time.perf_counter()
     try:
         found = predictor.predict_now(FEATURES[row.feature], row.prompt_input)
-    except BadAnswer as error:
+    except (BadAnswer, PromptTooLong) as error:
         waited = round(1000 * (time.perf_counter() - began), 2)
-        return Answer(example_id=row.id, output=None, fault=_storable(str(error)), code=REFUSALS.get(type(error), error.code), latency_ms=waited)
+        return Answer(example_id=row.id, output=None, fault=_storable(str(error)), code=error.code, latency_ms=waited)
     waited = round(1000 * (time.perf_counter() - began), 2)
     return Answer.model_validate(
         {

@@ -106,6 +106,14 @@ class Evaluation(Closed):
     created_at: str
     features: dict[str, FeatureVerdict]
 
+    def calibrations(self) -> dict[str, Any]:
+        """The first model's, by feature, as a manifest and slm_models take them; a feature without validation rows has none."""
+        return {name: verdict.confidence.calibration.model_dump(mode="json") for name, verdict in self.features.items() if verdict.confidence}
+
+    def min_confidences(self) -> dict[str, int | None]:
+        """The line of each feature; null where nothing can be promised."""
+        return {name: verdict.confidence.line.min_confidence if verdict.confidence else None for name, verdict in self.features.items()}
+
     def summary(self) -> dict[str, Any]:
         return {"id": self.id, "created_at": self.created_at, "features": {name: verdict.summary() for name, verdict in self.features.items()}}
 
