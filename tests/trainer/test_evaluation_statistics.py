@@ -7,7 +7,7 @@ from scipy import stats
 from shared_schemas.calibration import IDENTITY, Identity, Isotonic, Temperature
 from trainer.evaluation.confidence import LEAST, Case, find_line, fit_calibration, fit_isotonic, fit_temperature, percent, reliability
 from trainer.evaluation.evaluation import macro_f1
-from trainer.evaluation.statistics import figure, holm, mcnemar, most_likely_share, paired_difference, paired_resampled, resampled
+from trainer.evaluation.statistics import figure, greatest_share, holm, mcnemar, paired_difference, paired_resampled, resampled
 
 
 def pairs(both: int, ours: int, theirs: int, neither: int) -> tuple[list[float], list[float]]:
@@ -180,8 +180,8 @@ def test_a_gold_set_of_another_kind_of_work_takes_the_promise_back() -> None:
     assert line.min_confidence is None
     assert (line.gold_reached, line.gold_wrong) == (50, 10)
     assert "nothing is promised" in line.why
-    assert line.gold_at_most == pytest.approx(most_likely_share(10, 50), abs=1e-4)
-    assert most_likely_share(0, 149) < 0.02 < most_likely_share(0, 148), "the line's least count, by Clopper and Pearson"
+    assert line.gold_at_most == pytest.approx(greatest_share(10, 50), abs=1e-4)
+    assert greatest_share(0, 149) < 0.02 < greatest_share(0, 148), "the line's least count, by Clopper and Pearson"
 
 
 def test_a_calibration_that_changes_the_order_promises_nothing() -> None:

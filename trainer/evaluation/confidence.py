@@ -18,7 +18,7 @@ from shared_schemas.features.risk import LEVELS, RiskOutput
 from trainer.data.row import Row
 from trainer.evaluation.answers import Answer
 from trainer.evaluation.scores import is_wrong
-from trainer.evaluation.statistics import Figure, figure, most_likely_share
+from trainer.evaluation.statistics import Figure, figure, greatest_share
 
 MOST_WRONG, SURE = 0.02, 0.95
 """The promise: of the answers that reach the line, at most this share is wrong, with that confidence."""
@@ -167,18 +167,23 @@ def find_line(fitting: Sequence[Case], checking: Sequence[Case], calibration: Ca
     passed, failure = _passing_sets(fitting)
     found = next(_lines_that_let_through(fitting, calibration, passed), None)
     if found is None:
-        why = failure or "the calibration does not keep the order of the answers that were tested"
+        why = failure or "no whole confidence tells the answers that were tested from the rest"
         return Line(min_confidence=None, why=why, reached=0, wrong=0, gold_reached=0, gold_wrong=0, gold_at_most=None)
     reached, seen = ([case for case in cases if percent(case, calibration) >= found] for cases in (fitting, checking))
     wrong, gold_wrong = (sum(not case.right for case in cases) for cases in (reached, seen))
     why = f"of {len(reached)} validation answers from {found} on {wrong} are wrong: at most {100 * MOST_WRONG:.0f} % of such answers are, with {100 * SURE:.0f} % confidence"
-    if seen and stats.binomtest(gold_wrong, len(seen), MOST_WRONG, alternative="greater").pvalue < 1 - SURE:
+    is_broken = bool(seen) and stats.binomtest(gold_wrong, len(seen), MOST_WRONG, alternative="greater").pvalue < 1 - SURE
+    if is_broken:
         why += f"; but of {len(seen)} gold answers {gold_wrong} are: the gold set is another kind of work than the validation split, so nothing is promised"
-        found_or_none = None
-    else:
-        found_or_none = found
-    at_most = round(most_likely_share(gold_wrong, len(seen), confidence=SURE), 4) if seen else None
-    return Line(min_confidence=found_or_none, why=why, reached=len(reached), wrong=wrong, gold_reached=len(seen), gold_wrong=gold_wrong, gold_at_most=at_most)
+    return Line(
+        min_confidence=None if is_broken else found,
+        why=why,
+        reached=len(reached),
+        wrong=wrong,
+        gold_reached=len(seen),
+        gold_wrong=gold_wrong,
+        gold_at_most=round(greatest_share(gold_wrong, len(seen), confidence=SURE), 4) if seen else None,
+    )
 
 
 def reliability(cases: Sequence[Case], calibration: Calibration) -> Reliability:

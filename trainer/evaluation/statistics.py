@@ -104,7 +104,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def most_likely_share(hits: int, n: int, *, confidence: float = 0.95) -> float:
+def greatest_share(hits: int, n: int, *, confidence: float = 0.95) -> float:
     """The share that the true one does not exceed, with that confidence (Clopper, Pearson 1934, one-sided); 1 of nothing."""
     return float(stats.binomtest(hits, n, alternative="less").proportion_ci(confidence, method="exact").high) if n else 1.0
 
