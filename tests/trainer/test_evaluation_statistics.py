@@ -67,6 +67,7 @@ def test_a_paired_difference_of_means_has_a_permutation_test() -> None:
     assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=0.01)
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 79, loc=(a - b).mean(), scale=stats.sem(a - b)), abs=0.003)
     assert paired_difference(list(a), list(a)).p == 1
+    assert paired_difference([0.4], [0.2]).p == 1, "one example proves nothing"
 
 
 def test_many_tests_together_are_holms() -> None:

@@ -64,7 +64,7 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
         p, test = mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "McNemar, exact"
         return Difference(mean=_rounded(differences.mean()), low=_rounded(low), high=_rounded(high), n=differences.size, p=p, test=test)
     low, high = _bootstrap(differences)
-    if not differences.any():
+    if differences.size < 2 or not differences.any():
         p, test = 1.0, "permutation"
     else:
         found = stats.permutation_test((differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=PERMUTATIONS, batch=_BATCH, rng=np.random.default_rng(SEED))
