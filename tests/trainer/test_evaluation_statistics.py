@@ -25,6 +25,9 @@ def test_a_share_has_wilsons_interval_and_a_mean_the_bootstraps() -> None:
     by_theory = stats.t.interval(0.95, values.size - 1, loc=values.mean(), scale=stats.sem(values))
     assert mean
     assert (mean.low, mean.high) == pytest.approx(by_theory, abs=0.004)
+    one = figure([0.4])
+    assert one
+    assert (one.low, one.high) == (0, 1), "one value says nothing of its spread"
     assert figure([]) is None
 
 

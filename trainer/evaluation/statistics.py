@@ -40,14 +40,16 @@ class Difference(Closed):
 
 
 def figure(values: Sequence[float]) -> Figure | None:
-    """The mean with its interval: of zeros and ones Wilson's (1927), else the bootstrap's percentiles (Efron 1979); nothing of nothing."""
+    """The mean with its interval: of zeros and ones Wilson's (1927), else the bootstrap's percentiles (Efron 1979), for one value alone all that a score can be; nothing of nothing."""
     if not values:
         return None
     found = np.asarray(values, dtype=float)
     if is_binary(found):
         low, high = _wilson(int(found.sum()), found.size)
-    else:
+    elif found.size > 1:
         low, high = _bootstrap(found)
+    else:
+        low, high = 0.0, max(1.0, float(found[0]))
     return Figure(mean=_rounded(found.mean()), low=_rounded(low), high=_rounded(high), n=found.size)
 
 
@@ -63,7 +65,7 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
         low, high = _newcombe(a, b)
         p, test = mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "McNemar, exact"
         return Difference(mean=_rounded(differences.mean()), low=_rounded(low), high=_rounded(high), n=differences.size, p=p, test=test)
-    low, high = _bootstrap(differences)
+    low, high = _bootstrap(differences) if differences.size > 1 else (-1.0, 1.0)
     if differences.size < 2 or not differences.any():
         p, test = 1.0, "permutation"
     else:
