@@ -50,6 +50,10 @@ const RELATIONS = {
   slm_gold: ALL,
   slm_baseline_answers: ALL,
   slm_lineage: ["select"],
+  slm_training_runs: ALL,
+  slm_models: ALL,
+  slm_model_lineage: ["select"],
+  slm_answer_lineage: ["select"],
   slm_guard_outcomes: ["select"],
   slm_daily: ["select"],
   slm_fallback_reasons_daily: ["select"],
@@ -95,6 +99,16 @@ const FUNCTIONS = {
   slm_gold_rows: ["service_role"],
   slm_record_baseline: ["service_role"],
   slm_baseline: ["service_role"],
+  slm_take_training_lease: ["service_role"],
+  slm_hold_training_lease: ["service_role"],
+  slm_beat_training_run: ["service_role"],
+  slm_finish_training_run: ["service_role"],
+  slm_register_model: ["service_role"],
+  slm_put_to_work: ["service_role"],
+  slm_promote_model: ["service_role"],
+  slm_refuse_model: ["service_role"],
+  slm_former_model: ["service_role"],
+  slm_raise_to_shadow: ["service_role"],
 };
 
 const LINTS = {
