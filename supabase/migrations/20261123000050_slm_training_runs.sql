@@ -79,15 +79,15 @@ declare
 begin
   select * into run from public.slm_training_runs where id = p_run for update;
   if run.id is null then
-    raise exception 'there is no training run %', p_run using errcode = 'SLM01';
+    raise exception 'there is no training run %', p_run using errcode = 'PT409';
   elsif run.fence <> p_fence then
-    raise exception 'training run % was taken over by % (fence %, yours is %)', p_run, run.holder, run.fence, p_fence using errcode = 'SLM01';
+    raise exception 'training run % was taken over by % (fence %, yours is %)', p_run, run.holder, run.fence, p_fence using errcode = 'PT409';
   elsif run.status <> 'running' then
-    raise exception 'training run % has ended: %', p_run, run.status using errcode = 'SLM01';
+    raise exception 'training run % has ended: %', p_run, run.status using errcode = 'PT409';
   end if;
 end;
 $$;
-comment on function public.slm_hold_training_lease is 'Locks a run until the transaction ends. Refused (SLM01) unless the fence is the current one and the run is running: what writes for a run calls this first.';
+comment on function public.slm_hold_training_lease is 'Locks a run until the transaction ends. Refused (PT409) unless the fence is the current one and the run is running: what writes for a run calls this first.';
 
 create or replace function public.slm_beat_training_run(
   p_run uuid, p_fence bigint, p_lease_s double precision, p_stage text default null, p_progress jsonb default null, p_dataset_ids text[] default null, p_manifest jsonb default '{}'
@@ -105,7 +105,7 @@ begin
   where id = p_run;
 end;
 $$;
-comment on function public.slm_beat_training_run is 'The holder lives, and is so far. Refused (SLM01) when it holds the run no more.';
+comment on function public.slm_beat_training_run is 'The holder lives, and is so far. Refused (PT409) when it holds the run no more.';
 
 create or replace function public.slm_finish_training_run(p_run uuid, p_fence bigint, p_status text, p_why text default null, p_manifest jsonb default '{}')
 returns void
@@ -121,7 +121,7 @@ begin
   update public.slm_training_runs set status = p_status, why = p_why, ended_at = clock_timestamp(), heartbeat_at = clock_timestamp(), manifest = manifest || p_manifest where id = p_run;
 end;
 $$;
-comment on function public.slm_finish_training_run is 'Ends a run and gives the lease back. Again: changes nothing. Refused (SLM01) when the holder holds the run no more.';
+comment on function public.slm_finish_training_run is 'Ends a run and gives the lease back. Again: changes nothing. Refused (PT409) when the holder holds the run no more.';
 
 alter table public.slm_training_runs enable row level security;
 revoke all on public.slm_training_runs from public, anon, authenticated;

@@ -65,7 +65,7 @@ begin
 end;
 $$;
 comment on function public.slm_register_model is
-'Writes a candidate (or one that a gate refused) before it may answer; returns its status. One that answers or did once stays as it is. Refused (SLM01) under a stale fence, and where other files have the name.';
+'Writes a candidate (or one that a gate refused) before it may answer; returns its status. One that answers or did once stays as it is. Refused (PT409) under a stale fence, and where other files have the name.';
 
 create or replace function public.slm_put_to_work(p_name text, p_feature text)
 returns boolean
@@ -112,7 +112,7 @@ begin
   return changed;
 end;
 $$;
-comment on function public.slm_promote_model is 'Puts a candidate to work for all these features at once, or for none. Again: changes nothing. Returns the features whose model changed. Refused (SLM01) under a stale fence.';
+comment on function public.slm_promote_model is 'Puts a candidate to work for all these features at once, or for none. Again: changes nothing. Returns the features whose model changed. Refused (PT409) under a stale fence.';
 
 create or replace function public.slm_refuse_model(p_run uuid, p_fence bigint, p_name text, p_features text[], p_why text)
 returns void
@@ -125,7 +125,7 @@ begin
   update public.slm_models set status = 'refused', why = p_why where name = p_name and feature = any(p_features) and status = 'candidate';
 end;
 $$;
-comment on function public.slm_refuse_model is 'A candidate is not put to work, and why. Refused (SLM01) under a stale fence.';
+comment on function public.slm_refuse_model is 'A candidate is not put to work, and why. Refused (PT409) under a stale fence.';
 
 create or replace function public.slm_former_model(p_feature text)
 returns text

@@ -15,11 +15,11 @@ update public.slm_training_runs set lease_until = clock_timestamp() - interval '
 select is(public.slm_take_training_lease('b', '{risk,plan}', 'smollm2-135m', 60), (select got || '{"fence": 2, "from": "a"}' from run), 'the holder has died: its run goes on under a higher fence');
 select is((select progress from public.slm_training_runs), '{"step": 3}'::jsonb, 'where it was');
 select throws_like($$select public.slm_beat_training_run((select (got ->> 'run')::uuid from run), 1, 60)$$, '%was taken over by b (fence 2, yours is 1)', 'the dead one comes back and hears it');
-select throws_ok($$select public.slm_beat_training_run((select (got ->> 'run')::uuid from run), 1, 60)$$, 'SLM01', null, 'by a code of its own');
-select throws_ok($$select public.slm_finish_training_run((select (got ->> 'run')::uuid from run), 1, 'done')$$, 'SLM01', null, 'it cannot end the run');
-select throws_ok($$select public.slm_register_model((select (got ->> 'run')::uuid from run), 1, '{"name": "m", "feature": "risk", "prompt_version": "p", "bytes": 1}')$$, 'SLM01', null, 'nor register a model');
-select throws_ok($$select public.slm_promote_model((select (got ->> 'run')::uuid from run), 1, 'm', '{risk}')$$, 'SLM01', null, 'nor promote one');
-select throws_ok($$select public.slm_refuse_model((select (got ->> 'run')::uuid from run), 1, 'm', '{risk}', 'no')$$, 'SLM01', null, 'nor refuse one');
+select throws_ok($$select public.slm_beat_training_run((select (got ->> 'run')::uuid from run), 1, 60)$$, 'PT409', null, 'by a code of its own');
+select throws_ok($$select public.slm_finish_training_run((select (got ->> 'run')::uuid from run), 1, 'done')$$, 'PT409', null, 'it cannot end the run');
+select throws_ok($$select public.slm_register_model((select (got ->> 'run')::uuid from run), 1, '{"name": "m", "feature": "risk", "prompt_version": "p", "bytes": 1}')$$, 'PT409', null, 'nor register a model');
+select throws_ok($$select public.slm_promote_model((select (got ->> 'run')::uuid from run), 1, 'm', '{risk}')$$, 'PT409', null, 'nor promote one');
+select throws_ok($$select public.slm_refuse_model((select (got ->> 'run')::uuid from run), 1, 'm', '{risk}', 'no')$$, 'PT409', null, 'nor refuse one');
 select is((select count(*) from public.slm_models), 0::bigint, 'nothing of it was written');
 
 update public.slm_training_runs set lease_until = clock_timestamp() - interval '1 second';
@@ -27,8 +27,8 @@ select is(public.slm_take_training_lease('c', '{risk}', 'smollm2-135m', 60) - 'r
 select is((select array_agg(format('%s %s', status, why) order by fence) from public.slm_training_runs), array['failed its holder b died in fine-tune', 'running '], 'the dead one''s has failed, and why');
 select lives_ok($$select public.slm_finish_training_run((select id from public.slm_training_runs where fence = 3), 3, 'refused', 'accepted: 0.10, at least 0.95')$$, 'it ends');
 select lives_ok($$select public.slm_finish_training_run((select id from public.slm_training_runs where fence = 3), 3, 'refused', 'accepted: 0.10, at least 0.95')$$, 'and may say so twice');
-select throws_ok($$select public.slm_finish_training_run((select id from public.slm_training_runs where fence = 3), 3, 'done')$$, 'SLM01', null, 'but not otherwise');
-select throws_ok($$select public.slm_beat_training_run(gen_random_uuid(), 1, 60)$$, 'SLM01', null, 'there is no such run');
+select throws_ok($$select public.slm_finish_training_run((select id from public.slm_training_runs where fence = 3), 3, 'done')$$, 'PT409', null, 'but not otherwise');
+select throws_ok($$select public.slm_beat_training_run(gen_random_uuid(), 1, 60)$$, 'PT409', null, 'there is no such run');
 select is(public.slm_take_training_lease('d', '{risk}', 'smollm2-135m', 60) ->> 'fence', '4', 'the next one may begin');
 
 select * from finish();
