@@ -13,7 +13,9 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ RunAtWork                another process runs the learning loop
  ├─ RunLost                  another process has taken this run over
  ├─ Refused                  a gate or the service's self-test said no: exit 3
- └─ ArtifactBroken           the artifact store cannot be used, or holds something else
+ ├─ ArtifactBroken           the artifact store cannot be used, or holds something else
+ ├─ CannotJudge              there is nothing to judge by, or nobody to judge
+ └─ UnderTheLine             a model is worse than the operator allows
 """
 
 
@@ -79,3 +81,11 @@ class Refused(TrainerError):
 
 class ArtifactBroken(TrainerError):
     """The artifact store cannot be used, or what it holds is not what was put there."""
+
+
+class CannotJudge(TrainerError):
+    """There is nothing to judge by, or nobody to judge; the text says what is missing or wrong."""
+
+
+class UnderTheLine(TrainerError):
+    """A model's figures are under the operator's lines; the text names each and by how much."""

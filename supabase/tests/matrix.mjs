@@ -49,6 +49,8 @@ const RELATIONS = {
   slm_example_sources: ALL,
   slm_gold: ALL,
   slm_baseline_answers: ALL,
+  slm_eval_runs: ALL,
+  slm_eval_results: ALL,
   slm_lineage: ["select"],
   slm_training_runs: ALL,
   slm_models: ALL,
@@ -109,6 +111,7 @@ const FUNCTIONS = {
   slm_refuse_model: ["service_role"],
   slm_former_model: ["service_role"],
   slm_raise_to_shadow: ["service_role"],
+  slm_write_eval: ["service_role"],
 };
 
 const LINTS = {
