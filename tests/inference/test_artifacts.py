@@ -132,7 +132,7 @@ def test_a_store_that_cannot_be_used_is_named(settings: Settings, store_url: str
 
 
 def test_a_model_that_nobody_has_is_unknown(settings: Settings, store: Path) -> None:
-    with pytest.raises(UnknownModel, match="neither MODEL_FOLDER nor .* has it"):
+    with pytest.raises(UnknownModel, match=r"neither MODEL_FOLDER nor .* has it"):
         Loader(settings).load("model-b")
     (store / "model-a" / "manifest.json").unlink()
     with pytest.raises(UnknownModel):
