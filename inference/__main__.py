@@ -12,10 +12,10 @@ from inference.app import create_app
 from inference.bench import bench
 from inference.doctor import doctor
 from inference.errors import StartError
-from inference.loader import START, Loader
+from inference.loader import Loader
 from inference.logs import start_logging
-from inference.models import Models
 from inference.models_command import models
+from inference.restart import come_back
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -53,7 +53,7 @@ def main() -> int:
         check_free(settings.inference_host, settings.inference_port)
         loader = Loader(settings)
         loader.check_budget()
-        live = Models(loader.load(START), loader, longest_s=settings.deadline_s)
+        live = come_back(settings, loader)
         config = uvicorn.Config(
             create_app(settings, live), host=settings.inference_host, port=settings.inference_port, log_level="warning", log_config=None, timeout_graceful_shutdown=10, server_header=False
         )

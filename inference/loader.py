@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+from inference import artifacts
 from inference.answers import Answers
 from inference.errors import CannotServe, StartError, UnknownModel
 from inference.memory import MIB, context_bytes, free_bytes
@@ -32,9 +33,14 @@ class Loader:
         self._made: WeakKeyDictionary[Predictor, int] = WeakKeyDictionary()
 
     def load(self, name: str) -> Answers:
-        """The model in the folder of that name under MODEL_FOLDER, or the settings' own. Raises StartError, UnknownModel and CannotServe."""
+        """The model in the folder of that name under MODEL_FOLDER (fetched from ARTIFACT_STORE where it is not there yet), or the settings' own.
+
+        Raises StartError, UnknownModel and CannotServe.
+        """
         if name != START:
-            return self._load(model_in(self._folder(name), self._settings))
+            folder = self._folder(name)
+            artifacts.check_files(folder)
+            return self._load(model_in(folder, self._settings))
         if self._settings.remote_url is not None:
             return Remote(self._settings)
         return self._load(find_model(self._settings))
@@ -53,7 +59,9 @@ class Loader:
             raise UnknownModel(f"Cannot load {name!r}: that is no name of a folder")
         top, folder = root.resolve(), (root / name).resolve()
         if not folder.is_dir():
-            raise UnknownModel(f"Cannot load {name!r}: MODEL_FOLDER has no such folder")
+            if self._settings.artifact_store is None:
+                raise UnknownModel(f"Cannot load {name!r}: MODEL_FOLDER has no such folder")
+            folder = artifacts.fetch(self._settings.artifact_store, name, top)
         for path in (folder, *(path.resolve() for path in folder.iterdir())):
             if not path.is_relative_to(top):
                 raise UnknownModel(f"Cannot load {name!r}: it leads out of MODEL_FOLDER")

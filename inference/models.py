@@ -6,7 +6,7 @@ threads. Knows nothing of HTTP, nor of what a model is made of.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -72,14 +72,19 @@ class Models:
     """The live models. `first` answers every feature until another one is put to work; without a loader it stays alone.
 
     A request takes at most `longest_s` seconds: a retired model is waited for a little longer, and a self-test has as much.
+    `others` answer their features instead of `first`. `keep` is told by feature whose folder shall answer, before it does;
+    when it raises CannotServe, the swap does not happen.
     """
 
-    def __init__(self, first: Answers, loader: Loader | None = None, *, longest_s: float = 20.0) -> None:
-        live = Live(first, START)
+    def __init__(
+        self, first: Answers | Live, loader: Loader | None = None, *, longest_s: float = 20.0, others: Mapping[str, Live] | None = None, keep: Callable[[Mapping[str, str]], None] = lambda _: None
+    ) -> None:
+        live = first if isinstance(first, Live) else Live(first, START)
         self._loader = loader
         self._longest_s = longest_s
-        self._live: dict[str, Live] = {live.name: live}
-        self._answering: dict[str, Live] = dict.fromkeys(FEATURES, live)
+        self._keep = keep
+        self._answering: dict[str, Live] = {**dict.fromkeys(FEATURES, live), **(others or {})}
+        self._live: dict[str, Live] = {live.name: live for live in self._answering.values()}
         self._draining: dict[Live, asyncio.Task[None]] = {}
         self._loading: str | None = None
         self._later: set[asyncio.Task[None]] = set()
@@ -130,12 +135,12 @@ class Models:
         try:
             live = next((live for live in self._live.values() if live.folder == folder), None)
             live = await self._tested(live, features) if live else await self._loaded(self._loader, folder, features)
+            self._put_to_work(live, features)
         except CannotServe as error:
             self._failed = dict([*self._failed.items(), (folder, str(error))][-_FAILURES_KEPT:])
             raise
         finally:
             self._loading = None
-        self._put_to_work(live, features)
         return _facts(live, "live", self._features_of(live))
 
     def load_later(self, folder: str, features: Sequence[str]) -> ModelFacts:
@@ -199,8 +204,11 @@ class Models:
         return live
 
     def _put_to_work(self, live: Live, features: Sequence[str]) -> None:
-        before = set(self._answering.values())
-        self._answering = {**self._answering, **dict.fromkeys(features, live)}
+        """Raises CannotServe when a restart could not come back with it; it stays loaded then and answers nothing new."""
+        answering = {**self._answering, **dict.fromkeys(features, live)}
+        if answering != self._answering:
+            self._keep({feature: one.folder for feature, one in answering.items()})
+        before, self._answering = set(self._answering.values()), answering
         log.info("%s answers: %s", live.name, ", ".join(self._features_of(live)) or "nothing yet")
         for old in before - set(self._answering.values()):
             self._retire(old)

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
         default_factory=lambda: cache_folder(), description="where a model merged with its adapter is kept; 'none' applies the adapter at run time, which is slower; default: ~/.cache/talentops-slm"
     )
     model_folder: Path | None = Field(None, description="folder of the models that may be loaded while the service runs, each a folder with manifest.json and adapter.gguf or model.gguf")
+    artifact_store: str | None = Field(None, description="folder or URL (s3://bucket/models) from which a model that MODEL_FOLDER lacks is fetched, checked by size and sha256; needs MODEL_FOLDER")
     memory_mb: Annotated[int, Field(ge=64)] | None = Field(None, description="MiB that all models together may take; default: what the machine has free")
     remote_url: AnyHttpUrl | None = Field(None, description="OpenAI-compatible server that answers instead of a model in this process, such as http://gpu:8000/v1")
     remote_model: Annotated[str, Field(min_length=1)] | None = Field(None, description="name of the model at REMOTE_URL")
@@ -94,5 +95,7 @@ def _faults_between(environment: Mapping[str, str]) -> Iterator[str]:
         yield "INFERENCE_ADMIN_TOKEN is the same as INFERENCE_TOKEN: every caller could load models"
     if bool(environment.get("REMOTE_URL")) != bool(environment.get("REMOTE_MODEL")):
         yield "REMOTE_URL and REMOTE_MODEL belong together: one of them is not set"
+    if environment.get("ARTIFACT_STORE") and not environment.get("MODEL_FOLDER"):
+        yield "ARTIFACT_STORE is set without MODEL_FOLDER: there is no place for what is fetched"
     if environment.get("MODEL_SHA256") and not environment.get("MODEL_PATH"):
         yield "MODEL_SHA256 is set without MODEL_PATH"

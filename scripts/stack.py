@@ -48,6 +48,16 @@ class Places:
         return self.state / "logs"
 
     @property
+    def models(self) -> Path:
+        """Where the inference service keeps what it was told to load."""
+        return self.state / "models"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the trainer puts what it promotes."""
+        return self.state / "artifacts"
+
+    @property
     def project(self) -> Path:
         return self.state / "project"
 
@@ -88,16 +98,19 @@ def arguments(description: str, examples: str) -> argparse.ArgumentParser:
 def read_keys(places: Places) -> dict[str, str]:
     """This system's own keys, made once."""
     path = places.state / "keys.json"
-    if not path.exists():
-        keys = {
-            "SUPABASE_PUBLISHABLE_KEY": f"sb_publishable_{secrets.token_hex(16)}",
-            "SUPABASE_SECRET_KEY": f"sb_secret_{secrets.token_hex(24)}",
-            "JWT_SECRET": secrets.token_hex(32),
-            "INFERENCE_TOKEN": secrets.token_hex(24),
-        }
+    known = dict(json.loads(path.read_text())) if path.exists() else {}
+    keys = {
+        "SUPABASE_PUBLISHABLE_KEY": f"sb_publishable_{secrets.token_hex(16)}",
+        "SUPABASE_SECRET_KEY": f"sb_secret_{secrets.token_hex(24)}",
+        "JWT_SECRET": secrets.token_hex(32),
+        "INFERENCE_TOKEN": secrets.token_hex(24),
+        "INFERENCE_ADMIN_TOKEN": secrets.token_hex(24),
+        **known,
+    }
+    if keys != known:
         path.touch(mode=0o600)
         path.write_text(json.dumps(keys, indent=2))
-    return dict(json.loads(path.read_text()))
+    return keys
 
 
 def prepare_database(places: Places, keys: Mapping[str, str]) -> None:
@@ -143,10 +156,21 @@ def inference(places: Places, keys: Mapping[str, str]) -> Child:
         "inference",
         [str(VENV / "bin" / "python"), "-m", "inference"],
         ROOT,
-        {"INFERENCE_PORT": str(places.inference_port), "INFERENCE_TOKEN": keys["INFERENCE_TOKEN"]},
+        {
+            "INFERENCE_PORT": str(places.inference_port),
+            "INFERENCE_TOKEN": keys["INFERENCE_TOKEN"],
+            "INFERENCE_ADMIN_TOKEN": keys["INFERENCE_ADMIN_TOKEN"],
+            "MODEL_FOLDER": str(folder(places.models)),
+            "ARTIFACT_STORE": str(folder(places.artifacts)),
+        },
         f"{places.inference_url}/healthz",
         {},
     )
+
+
+def folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def lite(places: Places, keys: Mapping[str, str]) -> Child:

@@ -1,4 +1,7 @@
-"""Owns the trainer's command line: arguments in, tables and exit codes out. 0 done, 1 failed, 2 usage."""
+"""Owns the trainer's command line: arguments in, tables and exit codes out.
+
+0 done (or nothing new), 1 failed, 2 usage, 3 refused by a gate or the service's self-test, 4 another run is at work.
+"""
 
 import argparse
 import getpass
@@ -22,10 +25,11 @@ from shared_schemas.features import FEATURES
 from trainer import rollout
 from trainer.data import report, vault
 from trainer.data.cli import add_commands as add_data_commands
-from trainer.errors import TrainerError
+from trainer.errors import Refused, RunAtWork, TrainerError
 from trainer.evaluate import evaluate
 from trainer.evaluation import command as evaluation
 from trainer.finetune import REPOSITORY
+from trainer.run_command import add_commands as add_run_commands
 from trainer.starter import CONTEXT_TOKENS, StarterOptions, make_data, read_examples, run_starter
 from trainer.status import read_status, show_status
 from trainer.supabase_client import open_project
@@ -33,6 +37,7 @@ from trainer.tune_cli import add_commands as add_tune_commands
 
 EXAMPLES = """\
 examples:
+  python -m trainer run                                   the whole loop once: data to a promoted model (by cron: scripts/schedule)
   scripts/setup-axolotl && python -m trainer starter      train, export, check and publish the starter adapter
   python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
   python -m trainer evaluate                              the service's model and the untuned base on the gold set
@@ -49,6 +54,7 @@ examples:
   python -m trainer upkeep                                sweep, retention, guard: every few minutes, by cron
   python -m trainer erase 3f0e8a52-7e0a-4d34-9d52-0f4c3b1d8a11
 """
+REFUSED, AT_WORK = 3, 4
 STATUS_COLUMNS = 150
 """The status tables' least width: cut figures say less than a line that a narrow terminal breaks."""
 WORK = REPOSITORY / ".stack" / "starter"
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.run(options)
     except (TrainerError, StartError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return REFUSED if isinstance(error, Refused) else AT_WORK if isinstance(error, RunAtWork) else 1
     return 0
 
 
@@ -87,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
     judge.set_defaults(run=_evaluate)
 
+    add_run_commands(commands, progress=_progress)
     add_tune_commands(commands, progress=_progress)
     add_data_commands(commands)
     vault.add_commands(commands, progress=_progress)

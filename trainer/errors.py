@@ -17,6 +17,10 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ WrongTeacher             there is no such teacher, or it may not be asked
  ├─ TeacherFailed            the teacher cannot be reached, or refuses to work
  ├─ OverBudget               it would cost more than the operator allows
+ ├─ RunAtWork                another process runs the learning loop
+ ├─ RunLost                  another process has taken this run over
+ ├─ Refused                  a gate or the service's self-test said no: exit 3
+ ├─ ArtifactBroken           the artifact store cannot be used, or holds something else
  ├─ CannotJudge              there is nothing to judge by, or nobody to judge
  └─ UnderTheLine             a model is worse than the operator allows
 """
@@ -67,7 +71,11 @@ class ParityFailed(TrainerError):
 
 
 class ProjectUnreachable(TrainerError):
-    """The Supabase project cannot be reached, or it refuses; the text says what was tried."""
+    """The Supabase project cannot be reached, or it refuses; the text says what was tried, `code` is the database's own."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class WrongRollout(TrainerError):
@@ -92,6 +100,22 @@ class OverBudget(TrainerError):
 
 class HistoryIncomplete(TrainerError):
     """The history that was read cannot be used, or is not what the database holds; the text says where."""
+
+
+class RunAtWork(TrainerError):
+    """Another process runs the learning loop and lives; the text says who, and where it is."""
+
+
+class RunLost(TrainerError):
+    """This run is another process's now, or may be: nothing more may be written for it."""
+
+
+class Refused(TrainerError):
+    """A gate or the service's self-test said no; one line for each, with by how much. The command ends with exit 3."""
+
+
+class ArtifactBroken(TrainerError):
+    """The artifact store cannot be used, or what it holds is not what was put there."""
 
 
 class CannotJudge(TrainerError):

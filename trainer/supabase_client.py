@@ -89,7 +89,7 @@ class Project:
         try:
             found = query.execute().data
         except APIError as error:
-            raise ProjectUnreachable(f"Cannot {what}: {error.message} ({error.code})") from None
+            raise ProjectUnreachable(f"Cannot {what}: {error.message} ({error.code})", error.code) from None
         except httpx.HTTPError as error:
             raise ProjectUnreachable(f"Cannot {what}: {error or type(error).__name__} (is SUPABASE_URL right, and the project up?)") from None
         except RecursionError:

@@ -1,0 +1,161 @@
+"""Owns what a candidate must show before it may answer: one typed verdict a gate. Pure functions over figures that others measured.
+
+Knows nothing of models, files or the database.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared_schemas.closed import Closed
+
+Gate = Literal["examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency", "review"]
+GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency", "review")
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+RESAMPLES = 2000
+ALPHA = 0.05
+
+
+class Judged(Closed):
+    """One answer of one model to one example. `score` from 0 to 1 is what a person would call its quality; 0 where the answer was not accepted."""
+
+    example_id: str
+    valid: bool
+    accepted: bool
+    score: Share
+    latency_ms: Annotated[float, Field(ge=0)]
+
+
+class Review(Closed):
+    """What people said of the candidate's answers."""
+
+    reviewed: Annotated[int, Field(ge=0)]
+    approved: Annotated[int, Field(ge=0)]
+
+
+class Evidence(Closed):
+    """All that the gates look at, for one feature. `active`: the model at work on the same examples, if there is one.
+
+    `parity`: prompts (or outputs) compared, and how many were equal. `leaks`: held-out rows, by split, that training rows
+    give away. Bytes are of the files that are served.
+    """
+
+    candidate: Sequence[Judged]
+    active: Sequence[Judged] | None = None
+    parity: tuple[int, int]
+    leaks: Mapping[str, int] = {}
+    adapter_bytes: int | None = None
+    model_bytes: int | None = None
+    review: Review | None = None
+
+
+class Limits(Closed):
+    """Where the gates stand. `margin`: how much lower the candidate's mean score may be than the active model's."""
+
+    examples: Annotated[int, Field(ge=1)] = 20
+    accepted: Share = 0.95
+    margin: Share = 0.05
+    adapter_bytes: int = 5_000_000
+    model_bytes: int = 16_000_000_000
+    p95_ms: Annotated[float, Field(gt=0)] = 10_000
+    reviewed: Annotated[int, Field(ge=0)] = 0
+    approved: Share = 0.8
+
+
+class Verdict(Closed):
+    """`by` is the distance from the limit in the gate's own unit: 0 or more passes. `text` says it in words."""
+
+    gate: Gate
+    passed: bool
+    by: float
+    text: str
+
+
+def judge(evidence: Evidence, limits: Limits) -> list[Verdict]:
+    """A verdict of each gate that applies: that of review only where a review is asked for."""
+    return list(_verdicts(evidence, limits))
+
+
+def refusals(verdicts: Sequence[Verdict], allowed: Sequence[str] = ()) -> list[Verdict]:
+    """Those that stand in the way: failed, and not allowed to."""
+    return [verdict for verdict in verdicts if not verdict.passed and verdict.gate not in allowed]
+
+
+def lower_bound(differences: Sequence[float], *, seed: int = 0) -> float:
+    """The one-sided 95 % lower bound of a mean paired difference: 5th percentile of 2,000 bootstrap resamples.
+
+    Efron and Tibshirani 1993, chapter 13. A difference that is the same everywhere has no spread and is its own bound.
+    """
+    rng = random.Random(seed)
+    means = sorted(fmean(rng.choices(differences, k=len(differences))) for _ in range(RESAMPLES))
+    return means[int(ALPHA * RESAMPLES)]
+
+
+def _verdicts(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
+    judged = evidence.candidate
+    yield _at_least("examples", len(judged), limits.examples, f"{len(judged)} examples judged, at least {limits.examples}")
+    valid, accepted = _share([row.valid for row in judged]), _share([row.accepted for row in judged])
+    yield _at_least("valid", valid, 1.0, f"{valid:.3f} of the answers match the schema, all must")
+    yield _at_least("accepted", accepted, limits.accepted, f"{accepted:.3f} accepted, at least {limits.accepted:.3f}")
+    yield _not_worse(judged, evidence.active, limits.margin)
+    compared, equal = evidence.parity
+    yield Verdict(gate="parity", passed=0 < compared == equal, by=equal - compared if compared else -1, text=f"{equal} of {compared} prompts read as they were trained")
+    leaked = {split: rows for split, rows in evidence.leaks.items() if rows}
+    yield Verdict(
+        gate="leakage",
+        passed=not leaked,
+        by=0.0 - sum(leaked.values()),
+        text=", ".join(f"{rows} of {split}" for split, rows in leaked.items()) + " in training" if leaked else "no held-out row in training",
+    )
+    yield from _size(evidence, limits)
+    p95 = percentile([row.latency_ms for row in judged], 0.95)
+    yield _at_most("latency", p95, limits.p95_ms, f"p95 {p95:.0f} ms, at most {limits.p95_ms:.0f}")
+    if limits.reviewed:
+        yield _reviewed(evidence.review or Review(reviewed=0, approved=0), limits)
+
+
+def _not_worse(candidate: Sequence[Judged], active: Sequence[Judged] | None, margin: float) -> Verdict:
+    if active is None:
+        return Verdict(gate="not_worse", passed=True, by=margin, text="no model is active to be worse than")
+    theirs = {row.example_id: row.score for row in active}
+    differences = [row.score - theirs[row.example_id] for row in candidate if row.example_id in theirs]
+    if not differences:
+        return Verdict(gate="not_worse", passed=False, by=-1, text="no example was judged for both models")
+    mean, low = fmean(differences), lower_bound(differences)
+    return _at_least("not_worse", low, -margin, f"score {mean:+.3f} against the active model (n = {len(differences)}, 95 % at least {low:+.3f}), at least {-margin:+.3f}")
+
+
+def _size(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
+    for what, size, limit in (("adapter", evidence.adapter_bytes, limits.adapter_bytes), ("model", evidence.model_bytes, limits.model_bytes)):
+        if size is not None:
+            yield _at_most("size", size, limit, f"{what} of {size:,} bytes, at most {limit:,}")
+
+
+def _reviewed(review: Review, limits: Limits) -> Verdict:
+    if review.reviewed < limits.reviewed:
+        return _at_least("review", review.reviewed, limits.reviewed, f"{review.reviewed} answers reviewed by people, at least {limits.reviewed}")
+    share = review.approved / review.reviewed
+    return _at_least("review", share, limits.approved, f"{share:.3f} of {review.reviewed} approved by people, at least {limits.approved:.3f}")
+
+
+def _at_least(gate: Gate, measured: float, limit: float, text: str) -> Verdict:
+    return Verdict(gate=gate, passed=measured >= limit, by=round(measured - limit, 6), text=text)
+
+
+def _at_most(gate: Gate, measured: float, limit: float, text: str) -> Verdict:
+    return Verdict(gate=gate, passed=measured <= limit, by=round(limit - measured, 6), text=text)
+
+
+def _share(values: Sequence[bool]) -> float:
+    return fmean(values) if values else 0.0
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that is at least as large as `share` of them; 0 of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

@@ -1,0 +1,366 @@
+"""Owns the learning loop, top to bottom, once: data, fine-tune, export, evaluation, gates, promotion, rollout.
+
+Each stage is skipped when it is done; a run that was killed goes on where it was, on any machine that has its work folder.
+Knows nothing of how a stage does its work.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import inference
+import shared_schemas
+from inference.model_store import ModelFiles, default_model, file_sha256, find_model, model_in
+from inference.predict import Predictor
+from inference.settings import Settings
+from shared_schemas.example import Example
+from shared_schemas.feature import PromptStyle
+from shared_schemas.features import FEATURES
+from shared_schemas.model_version import ModelVersion
+from trainer import axolotl_config as recipes
+from trainer import finetune as finetuning
+from trainer import gates, mix, registry
+from trainer.axolotl_config import LoraRecipe
+from trainer.data.row import Row, kept_private, read_rows, stage_folder
+from trainer.errors import MissingEnvironment, ParityFailed, Refused
+from trainer.evaluation.answers import LocalModel
+from trainer.evaluation.evaluation import Evaluation, FeatureVerdict, evaluate_models
+from trainer.evaluation.gold import find_gold, find_split
+from trainer.evaluation.results import write_results
+from trainer.export import check_tokens, export_adapter
+from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process
+from trainer.gates import Evidence, Judged, Limits, Verdict
+from trainer.lease import Lease
+from trainer.phrases import write_phrases
+from trainer.stage import digest, read_manifest, run_stage, sources_sha256
+from trainer.supabase_client import Project
+
+CONTEXT_TOKENS = 6144
+PRESETS: Mapping[str, Callable[[], Path]] = {"smollm2-135m": default_model}
+"""By preset, the GGUF of the base that is served."""
+_STEP = re.compile(r"step (\d+) of (\d+), loss ([0-9.]+(?:e-?\d+)?|nan)(?:, (\d+) tokens/s)?")
+
+Data = Callable[[str, Progress], Mapping[str, Mapping[str, Any]]]
+"""Makes a feature's dataset and writes it into the project: the facts of each of its stages."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """`make_data` fills `work`/data. `limit` bounds the training rows, `judged` the examples of each feature that models are judged by.
+
+    `allowed` names gates that may fail: it is written down with the model. `store` is where models are put, `service` the
+    inference service that picks them up; without one, whoever runs it has to. `stage`: what a rollout that is off is raised to.
+    """
+
+    features: Sequence[str]
+    preset: str
+    work: Path
+    axolotl: Path
+    make_data: Data
+    store: str
+    service: registry.Service | None
+    recipe: LoraRecipe = field(default_factory=LoraRecipe)
+    style: PromptStyle = "tag"
+    init: Path | None = None
+    limit: int | None = None
+    judged: int = 60
+    limits: Limits = field(default_factory=Limits)
+    allowed: Sequence[str] = ()
+    stage: Literal["shadow", "none"] = "shadow"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the stages before the gates made: `folder` is the model's artifact, `verdicts` are the gates' by feature."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    datasets: Mapping[str, str]
+    verdicts: Mapping[str, list[Verdict]]
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["model"]["name"])
+
+
+@kept_private()
+def run(project: Project, lease: Lease, options: RunOptions, *, progress: Progress) -> dict[str, Any]:
+    """The whole loop, under a lease. Returns `status` (done, refused or nothing_new), the model, and what became of each feature.
+
+    `refused` has a line for each gate that said no, or for the service's self-test; features that passed are promoted all the
+    same. Raises RunLost as soon as the run is another process's, and what the stages raise.
+    """
+    told = _telling(lease, progress)
+    datasets, train, rows = _data(lease, options, told)
+    key = _key(options, datasets, train)
+    lease.enter("data", dataset_ids=sorted(datasets.values()), manifest={"key": key, "options": _written(options)})
+    if was := _ended_before(project, lease, key):
+        lease.finish("nothing_new", f"the same data, preset, options and code as run {was}")
+        return {"status": "nothing_new", "run": lease.run, "same_as": was}
+    trained = _train(project, lease, options, datasets, train, rows, key, told)
+    return _promote(project, lease, options, trained, progress)
+
+
+def _data(lease: Lease, options: RunOptions, progress: Progress) -> tuple[dict[str, str], dict[str, Any], dict[str, list[Row]]]:
+    """Dataset ids by feature, the facts of what is trained on, and the rows that models are judged by."""
+    lease.enter("data")
+    datasets, files = {}, {}
+    for feature in options.features:
+        facts = options.make_data(feature, progress)
+        datasets[feature] = facts["format"]["dataset_id"]
+        files[feature] = stage_folder(options.work / "data", feature, "format") / "chat" / "train.jsonl"
+    (options.work / "mix").mkdir(parents=True, exist_ok=True)
+    train = mix.mix_rows(files, options.work / "mix" / "train.jsonl", batch=options.recipe.batch, seed=options.recipe.seed, limit=options.limit)
+    return datasets, train, {feature: list(islice(_held_out(options.work / "data", feature), options.judged)) for feature in options.features}
+
+
+def _held_out(work: Path, feature: str) -> Iterator[Row]:
+    """The gold set first, then the test split."""
+    seen = set()
+    for path in (find_gold(work, feature), find_split(work, feature, "test")):
+        for row in read_rows(path) if path else ():
+            if row.id not in seen:
+                seen.add(row.id)
+                yield row
+
+
+def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any], rows: dict[str, list[Row]], key: str, progress: Progress) -> Trained:
+    work, gguf = options.work, PRESETS[options.preset]()
+    base = {"base_sha256": file_sha256(gguf)}
+    lease.enter("base")
+    run_stage(work / "base", base, lambda folder: dequantise_base(gguf, folder, axolotl=options.axolotl, progress=progress))
+    begun = _init(options, base, progress)
+
+    lease.enter("fine-tune")
+    tuned = run_stage(
+        work / "adapter",
+        {**base, **begun, "data": train["sha256"], "recipe": options.recipe.model_dump()},
+        lambda folder: finetune(
+            options.recipe, base=work / "base", data=work / "mix" / "train.jsonl", out=folder, init=work / "init" if options.init else None, axolotl=options.axolotl, progress=progress
+        ),
+        keep_partial=True,
+    )
+
+    lease.enter("export")
+    weights = {"weights": file_sha256(work / "adapter" / "adapter_model.safetensors")}
+    exported = run_stage(work / "export", weights, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=options.axolotl, progress=progress))
+    version = ModelVersion(name=f"{options.preset}-{exported['sha256'][:8]}", base_sha256=base["base_sha256"], adapter_sha256=exported["sha256"], prompt_style=options.style)
+
+    lease.enter("evaluate")
+    manifest = {
+        "model": version.model_dump(),
+        "licence": "Apache-2.0 (base: SmolLM2-135M-Instruct)",
+        "run": lease.run,
+        "datasets": dict(datasets),
+        "options": _written(options),
+        "data": dict(train),
+        "finetune": {**begun, **tuned},
+        "adapter_bytes": exported["bytes"],
+        "versions": package_versions(options.axolotl),
+    }
+    files = {"adapter.gguf": work / "export" / "adapter.gguf", "phrases.txt": write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")}
+    folder = work / "models" / version.name
+    whole = registry.make_artifact(folder, files, manifest)
+    candidate = model_in(folder, _merged_in(work))
+    parity = run_stage(work / "parity", {**version.model_dump(), "rows": _ids(rows)}, lambda _folder: _parity(candidate, rows, options))
+    evaluation, actives = _evaluate(project, options, candidate, rows, progress)
+    evidence = {name: _evidence(verdict, actives.get(name), parity, options, exported["bytes"]) for name, verdict in evaluation.features.items()}
+    return Trained(folder, whole, datasets, {name: gates.judge(one, options.limits) for name, one in evidence.items()}, evaluation)
+
+
+def _init(options: RunOptions, base: Mapping[str, Any], progress: Progress) -> dict[str, str]:
+    """The adapter to go on from, as Axolotl reads it, in `work`/init: from a folder of PEFT's, or one that holds an adapter.gguf."""
+    if options.init is None:
+        return {}
+    peft, gguf = options.init / "adapter_model.safetensors", options.init / "adapter.gguf"
+    source = peft if peft.exists() else gguf
+    if not source.exists():
+        raise MissingEnvironment(f"Cannot go on from {options.init}: it has neither adapter_model.safetensors nor adapter.gguf")
+
+    def make(folder: Path) -> dict[str, str]:
+        if source == gguf:
+            run_process(["python", "-m", "trainer.init_adapter", str(gguf), str(options.work / "base"), str(folder)], axolotl=options.axolotl, log=folder / "init.log", progress=progress)
+        else:
+            for name in ("adapter_model.safetensors", "adapter_config.json"):
+                (folder / name).write_bytes((peft.parent / name).read_bytes())
+        return {"init_sha256": file_sha256(source)}
+
+    return run_stage(options.work / "init", {**base, "init": file_sha256(source)}, make)
+
+
+def _parity(model: ModelFiles, rows: Mapping[str, list[Row]], options: RunOptions) -> dict[str, Any]:
+    examples = [row for some in rows.values() for row in some]
+    predictor = Predictor(model, n_ctx=CONTEXT_TOKENS, n_threads=2, parallel=1)
+    try:
+        found = check_tokens(predictor, options.work / "base", cast(Sequence[Example], examples), axolotl=options.axolotl)
+    except ParityFailed as error:
+        return {"prompts": len(examples), "equal": 0, "why": str(error)}
+    finally:
+        predictor.close()
+    return dict(found)
+
+
+def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows: Mapping[str, list[Row]], progress: Progress) -> tuple[Evaluation, dict[str, str]]:
+    """The candidate's verdict beside that of the model that answers each feature today: the evaluation, and who that is."""
+    active = {row["feature"]: row for row in project.rows("slm_models", order="name") if row["status"] == "active"}
+    actives: dict[str, str] = {}
+    features: dict[str, FeatureVerdict] = {}
+    found: list[Evaluation] = []
+    for feature in options.features:
+        row = active.get(feature)
+        files = model_in(registry.download(row["artifact"], options.work / "active"), _merged_in(options.work)) if row else find_model(Settings())
+        models = [LocalModel(candidate.version.name, candidate)]
+        if files.version.adapter_sha256 != candidate.version.adapter_sha256:
+            actives[feature] = files.version.name
+            models.append(LocalModel(files.version.name, files))
+        one = evaluate_models(models, {feature: rows[feature]}, validation=_validation(options, feature), folder=options.work / "evaluation", progress=progress)
+        features[feature] = one.features[feature]
+        found.append(one)
+    return found[0].model_copy(update={"features": features}), actives
+
+
+def _merged_in(work: Path) -> Settings:
+    """Models are judged as they are served, merged with their base: 145 MB each, kept until the run has ended."""
+    return Settings(model_cache=work / "cache")
+
+
+def _validation(options: RunOptions, feature: str) -> dict[str, list[Row]]:
+    path = find_split(options.work / "data", feature, "validation")
+    return {feature: list(islice(read_rows(path), options.judged)) if path else []}
+
+
+def _evidence(verdict: FeatureVerdict, active: str | None, parity: Mapping[str, Any], options: RunOptions, size: int) -> Evidence:
+    split = read_manifest(stage_folder(options.work / "data", verdict.feature, "split")).get("facts", {})
+    by_name = {model.name: [_judged(name, one.scores, one.answer.latency_ms) for name, one in model.answers.items()] for model in verdict.models}
+    first = verdict.models[0].name
+    leaks = {name: _sum(found) for name, found in split.get("leakage", {}).get("left", {}).items()}
+    return Evidence(candidate=by_name[first], active=by_name[active] if active else None, parity=(parity["prompts"], parity["equal"]), leaks=leaks, adapter_bytes=size)
+
+
+def _judged(example: str, scores: Mapping[str, float], latency_ms: float | None) -> Judged:
+    content = [value for name, value in scores.items() if name not in {"valid", "accepted", "first_try"}]
+    return Judged(example_id=example, valid=scores["valid"] == 1, accepted=scores["accepted"] == 1, score=sum(content) / len(content) if content else 0.0, latency_ms=latency_ms or 0.0)
+
+
+def _sum(found: Any) -> int:
+    return sum(map(_sum, found.values())) if isinstance(found, Mapping) else int(found)
+
+
+def _promote(project: Project, lease: Lease, options: RunOptions, trained: Trained, progress: Progress) -> dict[str, Any]:
+    """Gates, store, service, database, in this order: whoever reads `active` finds a model that answers."""
+    lease.enter("promote", manifest={"gates": {name: [verdict.model_dump() for verdict in found] for name, found in trained.verdicts.items()}, "model": trained.name})
+    refused = {name: gates.refusals(found, options.allowed) for name, found in trained.verdicts.items()}
+    good = [name for name, found in refused.items() if not found]
+    place = registry.upload(trained.folder, options.store, trained.name) if good else None
+    lines = []
+    for feature, found in refused.items():
+        why = "; ".join(f"{verdict.gate}: {verdict.text}" for verdict in found)
+        _register(lease, options, trained, feature, place, why)
+        lines += [f"{feature}, {verdict.gate}: {verdict.text} ({verdict.by:+.3g})" for verdict in found]
+    write_results(project, trained.evaluation, run_id=lease.run, progress=progress)
+    if good:
+        lease.check()
+        try:
+            if options.service:
+                options.service.put_to_work(trained.name, good)
+        except Refused as error:
+            lease.write("slm_refuse_model", p_name=trained.name, p_features=good, p_why=str(error))
+            lines, good = [*lines, str(error)], []
+    changed = lease.write("slm_promote_model", p_name=trained.name, p_features=good) if good else []
+    stages = {feature: _raised(project, feature, trained.name) for feature in good if options.stage == "shadow"}
+    result = {
+        "status": "refused" if lines else "done",
+        "run": lease.run,
+        "model": trained.name,
+        "promoted": good,
+        "changed": changed,
+        "stages": stages,
+        "gates": {name: [verdict.model_dump() for verdict in found] for name, found in trained.verdicts.items()},
+        "refused": lines,
+    }
+    lease.finish("refused" if lines else "done", "\n".join(lines) or None, {"promoted": good, "allowed": list(options.allowed)})
+    shutil.rmtree(options.work / "cache", ignore_errors=True)
+    return result
+
+
+def _raised(project: Project, feature: str, model: str) -> str:
+    """The rollout's stage afterwards: raised to the shadow where it was off, else as it is."""
+    return str(project.call("slm_raise_to_shadow", p_feature=feature, p_by="trainer run", p_reason=f"{model} is there"))
+
+
+def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str, place: str | None, why: str) -> None:
+    version, verdict = trained.manifest["model"], trained.evaluation.features[feature]
+    row = {
+        "name": trained.name,
+        "feature": feature,
+        "status": "refused" if why else "candidate",
+        "dataset_id": trained.datasets[feature],
+        "base_sha256": version["base_sha256"],
+        "adapter_sha256": version["adapter_sha256"],
+        "prompt_version": FEATURES[feature].prompt_version(version["prompt_style"]),
+        "bytes": trained.manifest["adapter_bytes"],
+        "artifact": place,
+        "min_confidence": 0,
+        "metrics": {
+            "gates": [one.model_dump() for one in trained.verdicts[feature]],
+            "allowed": [one.gate for one in trained.verdicts[feature] if not one.passed and one.gate in options.allowed],
+            "limits": options.limits.model_dump(),
+            "figures": {model.name: {name: figure.model_dump() for name, figure in model.metrics.items()} for model in verdict.models},
+            "n": verdict.n,
+        },
+        "why": why or None,
+    }
+    lease.write("slm_register_model", p_model=row)
+
+
+def _key(options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any]) -> str:
+    """The hash of all that decides what a run does."""
+    code = sources_sha256(shared_schemas, inference, recipes, finetuning, mix, gates)
+    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": file_sha256(PRESETS[options.preset]()), "options": _written(options), "code": code})
+
+
+def _written(options: RunOptions) -> dict[str, Any]:
+    init = options.init and {path.name: file_sha256(path) for path in sorted(options.init.glob("adapter*")) if path.suffix in {".gguf", ".safetensors"}}
+    return {
+        "features": list(options.features),
+        "preset": options.preset,
+        "recipe": options.recipe.model_dump(),
+        "style": options.style,
+        "init": init,
+        "limit": options.limit,
+        "judged": options.judged,
+        "limits": options.limits.model_dump(),
+        "allowed": list(options.allowed),
+    }
+
+
+def _ended_before(project: Project, lease: Lease, key: str) -> str | None:
+    """The run that did the very same, if the last one that ended well or was refused has."""
+    for row in project.rows("slm_training_runs", order="created_at", descending=True):
+        if row["id"] != lease.run and row["status"] in {"done", "refused"}:
+            return str(row["id"]) if row["manifest"].get("key") == key else None
+    return None
+
+
+def _ids(rows: Mapping[str, list[Row]]) -> str:
+    return digest([[row.id for row in some] for some in rows.values()])
+
+
+def _telling(lease: Lease, progress: Progress) -> Progress:
+    """Progress for people, and for the database; raises RunLost when the run is another process's."""
+
+    def tell(line: str) -> None:
+        lease.check()
+        progress(line)
+        if found := _STEP.search(line):
+            step, steps, loss, tokens = found.groups()
+            lease.note(step=int(step), steps=int(steps), loss=None if loss == "nan" else float(loss), tokens_per_s=tokens and int(tokens))
+        else:
+            lease.note(said=line.strip()[:200])
+
+    return tell
