@@ -101,7 +101,9 @@ def run_starter(options: StarterOptions, *, base_gguf: Path, work: Path, axolotl
     tuned = run_stage(
         work / "adapter",
         {**base, **begun, "data": data["train"]["sha256"], "recipe": options.recipe.model_dump()},
-        lambda folder: finetune(options.recipe, base=work / "base", data=work / "data" / "train.jsonl", out=folder, init=init, axolotl=axolotl, progress=progress),
+        lambda folder: finetune(
+            options.recipe, base=work / "base", data=work / "data" / "train.jsonl", out=folder, init=init, axolotl=axolotl, progress=lambda step: progress(str(step)), say=progress
+        ),
         keep_partial=True,
     )
     weights = work / "adapter" / "adapter_model.safetensors"

@@ -1,6 +1,8 @@
-"""A real Supabase project for the operator's commands: Supabase Lite with all migrations, for this session's tests only."""
+"""Real parts for the trainer's tests: a Supabase project with all migrations, Axolotl's environment, a model small enough to train in it."""
 
+import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,40 @@ import pytest
 import stack
 from stack import Places
 
+from trainer.finetune import REPOSITORY
 from trainer.supabase_client import Project, open_project
+
+AXOLOTL = REPOSITORY / ".axolotl"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not (AXOLOTL / "bin" / "axolotl").exists():
+        for item in items:
+            if item.get_closest_marker("axolotl"):
+                item.add_marker(pytest.mark.skip(reason="Axolotl is not installed: run scripts/setup-axolotl"))
+
+
+@pytest.fixture(scope="session")
+def axolotl() -> Path:
+    """Axolotl's environment; for tests marked `axolotl`."""
+    return AXOLOTL
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(axolotl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers, 64 wide, with random weights and a byte tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny") / "llama"
+    subprocess.run([str(axolotl / "bin" / "python"), str(Path(__file__).parent / "tiny_llama.py"), str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def chat_rows(tmp_path: Path) -> Path:
+    """32 short rows to train on."""
+    turns = [[("system", "risk"), ("user", json.dumps({"n": n})), ("assistant", json.dumps({"twice": 2 * n}))] for n in range(32)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps({"messages": [{"role": role, "content": content} for role, content in row]}) + "\n" for row in turns))
+    return path
 
 
 def _free_port() -> int:

@@ -115,7 +115,7 @@ def test_training_rows_are_strict_json_for_axolotl(tmp_path: Path) -> None:
 def test_axolotls_settings_train_on_answers_only_and_need_no_gpu(tmp_path: Path) -> None:
     config = axolotl_config(LoraRecipe(), base=tmp_path, data=tmp_path, out=tmp_path)
     assert config["datasets"][0]["roles_to_train"] == ["assistant"]
-    assert (config["bf16"], config["flash_attention"], config["lora_mlp_kernel"]) == (False, False, False)
+    assert (config["bf16"], config["attn_implementation"], config["lora_mlp_kernel"]) == (False, "sdpa", False)
     write_axolotl_yaml(tmp_path / "c.yaml", config)
     assert "adapter: lora\n" in (tmp_path / "c.yaml").read_text()
 
@@ -128,9 +128,9 @@ def test_without_axolotl_the_operator_is_told_what_to_run(tmp_path: Path) -> Non
 def test_a_failing_program_is_named_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "axolotl"
-    program.write_text("#!/bin/sh\necho 'No space left on device'\nexit 3\n")
+    program.write_text("#!/bin/sh\necho 'KeyError: 7'\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(TrainerError, match="axolotl train ended with 3: No space left on device"):
+    with pytest.raises(TrainerError, match="axolotl train ended with 3: KeyError: 7"):
         run_process(["axolotl", "train"], axolotl=tmp_path, log=tmp_path / "log", progress=lambda _: None)
 
 
