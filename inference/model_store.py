@@ -82,12 +82,12 @@ def _merged(files: ModelFiles, cache: Path) -> ModelFiles:
     """The same files with base and adapter in one, made if the cache does not hold it whole."""
     if cache == NOWHERE or files.adapter is None:
         return files
-    merged = cache / f"{str(files.version.base_sha256)[:16]}-{str(files.version.adapter_sha256)[:16]}-{MERGE_VERSION}.gguf"
+    merged = cache / f"{str(files.version.base_sha256)[:16]}-{str(files.version.adapter_sha256)[:16]}-{files.version.quantisation}-{MERGE_VERSION}.gguf"
     noted = merged.with_suffix(".sha256")
     try:
         if not (noted.exists() and merged.exists() and noted.read_text() == file_sha256(merged)):
             cache.mkdir(parents=True, exist_ok=True)
-            merge(files.base, files.adapter, merged)
+            merge(files.base, files.adapter, merged, files.version.quantisation)
             noted.write_text(file_sha256(merged))
         sha256 = noted.read_text()
     except OSError as error:

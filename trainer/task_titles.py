@@ -5,6 +5,7 @@ combine the very skills that these do, so one of those may come up by chance.
 """
 
 import random
+import re
 from dataclasses import dataclass
 
 
@@ -118,6 +119,17 @@ def make_task(kind: Kind, rng: random.Random) -> Task:
         fault=fault if "{f}" in pattern else "",
         place=place if "{p}" in pattern else "",
     )
+
+
+_SUBJECTS = re.compile(
+    "|".join(rf"\b{re.escape(subject)}\b" for subject in sorted({subject for kind in KINDS if kind.name not in {"other", "junk"} for subject in kind.subjects}, key=len, reverse=True)), re.IGNORECASE
+)
+
+
+def subject_of(title: str) -> str | None:
+    """What a title is about, letter by letter as it stands there: the longest subject that we know at the first place where there is one, or None."""
+    found = _SUBJECTS.search(title)
+    return found and found[0]
 
 
 SLIPS = {"changes": "chnages", "Implement": "Impliment", "Integrate": "Intigrate", "Complete": "complet", "Documentation": "Documention", "Development": "Developement"}

@@ -14,6 +14,7 @@ from typing import Any
 
 from shared_schemas.features.plan import PHASES
 from shared_schemas.features.risk import Level, RiskInput, RiskOutput, describe
+from trainer.data.coverage import domain_of
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import coach
 from trainer.task_titles import KINDS, make_task
@@ -272,7 +273,7 @@ def _moments(story: Story, version: int, *, start: datetime, end: datetime, coun
         elapsed += story.rng.uniform(0.1, 0.5) * budget
         done = min(steps, done + story.rng.choice((1, 1, 2)))
         figures = _figures(version, budget, elapsed, 0 if zero else done, steps)
-        yield task, figures, coach(_described(task, figures), "screen")
+        yield task, figures, coach(_described(task, figures), domain_of(task["title"]))
 
 
 def _before_the_ledger(version: int, start: datetime, end: datetime, ends: str, *, zero: bool = False) -> Callable[[Story, str], None]:
@@ -346,7 +347,7 @@ def _with_personal_data(story: Story, trap: str) -> None:
 def _without_budget(story: Story, trap: str) -> None:
     task = _task(story, _when(story, V4, LEDGER_SINCE - timedelta(days=60)), allocated_hours=None)
     figures = _figures(4, None, story.rng.uniform(1, 50), 2, 4)
-    row = _snapshot(story, task, figures, coach(_described(task, figures), "screen").model_dump(), name="0")
+    row = _snapshot(story, task, figures, coach(_described(task, figures), domain_of(task["title"])).model_dump(), name="0")
     story.tell("task_risk_snapshots", row, trap, "kept")
 
 

@@ -20,10 +20,10 @@ PHASE_NAMES: Mapping[Phase, str] = {
 """The phases as the app's people call them."""
 
 _FIRST_WORDS: Mapping[Phase, str] = {
-    "requirement_refiner": "agree|analy[sz]e|ask|clarify|collect|confirm|count|define|discuss|document|gather|identify|interview|list|note|reproduce|research|review|set|specify|understand|write down",
-    "design_guidance": "agree|choose|create|decide|define|design|draft|draw|find|list|map|model|outline|plan|prepare|prototype|select|sketch|structure|trace",
+    "requirement_refiner": "agree|analy[sz]e|ask|clarify|collect|confirm|count|define|discuss|document|find out|gather|identify|interview|list|note|read|reproduce|research|review|set|specify|understand|write down",
+    "design_guidance": "agree|choose|create|decide|define|design|draft|draw|find|list|map|model|outline|pick|plan|prepare|prototype|select|sketch|structure|trace",
     "build_guidance": "add|adjust|apply|book|build|code|complete|configure|connect|correct|create|define|design|develop|do|finish|fix|handle|implement|improve|index|integrate|invite"
-    "|make|migrate|move|practi[sc]e|prepare|refactor|set up|solve|start|store|study|take|update|use|work|write",
+    "|make|migrate|move|practi[sc]e|prepare|put together|refactor|set up|solve|start|store|study|take|tidy|try|update|use|work|write",
     "acceptance_criteria": "ask|check|compare|confirm|demonstrate|explain|get|have|let|measure|review|run|score|take|test|try|validate|verify|write",
     "deployment": "announce|deploy|hand|launch|merge|migrate|monitor|move|present|publish|put|release|roll|run|set|share|ship|show|switch|train",
 }
