@@ -9,28 +9,17 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from inference.errors import StartError
-from inference.model_store import STARTER, ModelFiles, default_model, find_model
-from inference.predict import Predictor
-from inference.settings import Settings
-from shared_schemas.example import Example
-from shared_schemas.features import FEATURES
 from trainer import rollout
 from trainer.data import report, vault
 from trainer.data.cli import add_commands as add_data_commands
 from trainer.errors import Refused, RunAtWork, TrainerError
-from trainer.evaluate import evaluate
 from trainer.evaluation import command as evaluation
-from trainer.finetune import REPOSITORY
 from trainer.run_command import add_commands as add_run_commands
-from trainer.starter import CONTEXT_TOKENS, StarterOptions, make_data, read_examples, run_starter
 from trainer.status import read_status, show_status
 from trainer.supabase_client import open_project
 from trainer.tune_cli import add_commands as add_tune_commands
@@ -38,11 +27,8 @@ from trainer.tune_cli import add_commands as add_tune_commands
 EXAMPLES = """\
 examples:
   python -m trainer run                                   the whole loop once: data to a promoted model (by cron: scripts/schedule)
-  scripts/setup-axolotl && python -m trainer starter      train, export, check and publish the starter adapter
-  python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
   python -m trainer evaluate                              the service's model and the untuned base on the gold set
   python -m trainer evaluate --models .stack/candidate,active,base,baseline --fail-under accepted=0.95,rouge_l=0.5
-  python -m trainer evaluate --adapter none --limit 40    the untuned base on the starter's held-out examples
   python -m trainer plan-memory --all --gpu-gb 16         what each preset takes of a card (and: presets)
   python -m trainer finetune --data train.jsonl --out .stack/adapter     one adapter through Axolotl (finetune --help)
   python -m trainer data                                  the app's history, read and cleaned (data --help)
@@ -57,7 +43,6 @@ examples:
 REFUSED, AT_WORK = 3, 4
 STATUS_COLUMNS = 150
 """The status tables' least width: cut figures say less than a line that a narrow terminal breaks."""
-WORK = REPOSITORY / ".stack" / "starter"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,25 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainer", description="Train, check and judge the private model.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    defaults = StarterOptions()
 
-    starter = commands.add_parser("starter", help="make the starter adapter: data, fine-tune, export, checks")
-    starter.add_argument("--risk", type=_natural, default=defaults.risk, help="risk examples to train on (default: %(default)s)")
-    starter.add_argument("--plan", type=_natural, default=defaults.plan, help="plan examples to train on (default: %(default)s)")
-    starter.add_argument("--held-out", type=_natural, default=defaults.held_out, help="examples of each feature held out (default: %(default)s)")
-    starter.add_argument("--seed", type=int, default=defaults.seed, help="the same seed gives the same data (default: %(default)s)")
-    starter.add_argument("--init", type=Path, help="go on from the adapter in this folder (adapter_model.safetensors) instead of from nothing")
-    starter.add_argument("--work-dir", type=Path, default=WORK, help="where the stages keep their results (default: .stack/starter)")
-    starter.add_argument("--publish", type=Path, default=STARTER, help="folder that gets adapter.gguf and manifest.json (default: inference/adapters/starter)")
-    starter.add_argument("--axolotl", type=Path, default=REPOSITORY / ".axolotl", help="Axolotl's environment (default: .axolotl)")
-    starter.set_defaults(run=_starter)
-
-    judge = commands.add_parser("evaluate", help="judge models on the gold set; where there is none, an adapter on the starter's held-out examples")
+    judge = commands.add_parser("evaluate", help="judge models on the gold set")
     evaluation.add_options(judge, work=report.WORK)
-    judge.add_argument("--adapter", type=Path, help="judge this adapter's folder, or 'none', on the starter's held-out examples instead")
     judge.add_argument("--limit", type=_natural, help="examples of each feature (default: all)")
     judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    judge.set_defaults(run=_evaluate)
+    judge.set_defaults(run=lambda options: evaluation.run(options, _progress))
 
     add_run_commands(commands, progress=_progress)
     add_tune_commands(commands, progress=_progress)
@@ -151,37 +123,6 @@ def _natural(text: str) -> int:
     return number
 
 
-def _starter(options: argparse.Namespace) -> None:
-    wanted = StarterOptions(risk=options.risk, plan=options.plan, held_out=options.held_out, seed=options.seed)
-    manifest = run_starter(wanted, base_gguf=default_model(), work=options.work_dir.resolve(), axolotl=options.axolotl, publish=options.publish, init=options.init, progress=_progress)
-    _print_verdict(manifest["model"]["name"], manifest["held_out"])
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    """By the gold set, unless an adapter is named or there is none and nothing says what to judge by."""
-    features = list(FEATURES) if options.feature == "all" else [options.feature]
-    if options.adapter is None and (options.gold or options.fail_under or evaluation.has_gold(options.work_dir, features)):
-        evaluation.run(options, _progress)
-    else:
-        _evaluate_starter(options, features)
-
-
-def _evaluate_starter(options: argparse.Namespace, features: Sequence[str]) -> None:
-    adapter = options.adapter or STARTER
-    files = find_model(Settings(adapter_path=adapter))
-    check_same_held_out(adapter)
-    examples = [example for feature in features for example in held_out(feature)[: options.limit or StarterOptions().held_out]]
-    predictor = Predictor(files, n_ctx=CONTEXT_TOKENS, n_threads=2)
-    try:
-        verdict = evaluate(predictor, examples, progress=_progress)
-    finally:
-        predictor.close()
-    if options.json:
-        print(json.dumps({"model": files.version.model_dump(), "held_out": verdict}, indent=2))
-    else:
-        _print_verdict(_name(files), verdict)
-
-
 def _status(options: argparse.Namespace) -> None:
     with open_project() as project:
         status = read_status(project, days=options.days)
@@ -235,42 +176,6 @@ def _rollout_lines(rows: Sequence[Mapping[str, Any]]) -> str:
             change = f"{rollout.name(event['from_stage'], event['from_share'])} → {rollout.name(event['to_stage'], event['to_share'])}"
             lines.append(f"    {event['at'][:16]} {change}, by {event['by']}: {event['reason']}")
     return "\n".join(lines)
-
-
-def check_same_held_out(adapter: Path) -> None:
-    """Raises TrainerError when the adapter was made by another teacher: it may have trained on what is held out today."""
-    manifest = adapter / "manifest.json"
-    if not manifest.exists():
-        return
-    with TemporaryDirectory() as folder:
-        today = make_data(StarterOptions(), Path(folder))["held_out"]["sha256"]
-    if json.loads(manifest.read_text())["data"]["held_out"]["sha256"] != today:
-        raise TrainerError(f"Cannot judge {adapter}: it was made with other held-out examples than today's teacher writes (train it again)")
-
-
-def held_out(feature: str) -> list[Example]:
-    """The held-out examples of the starter's default options: made anew, always the same."""
-    with TemporaryDirectory() as folder:
-        make_data(StarterOptions(), Path(folder))
-        return [example for example in read_examples(Path(folder) / "held_out.jsonl") if example.feature == feature]
-
-
-def _name(files: ModelFiles) -> str:
-    return files.version.name if files.adapter is not None else f"{files.version.name}, untuned"
-
-
-def _print_verdict(name: str, verdict: Mapping[str, Any]) -> None:
-    for feature, row in verdict.items():
-        table = Table(title=f"{name}: {feature}, n = {row['n']} held-out inputs", title_justify="left")
-        for column in ("metric", "mean", "95 % interval"):
-            table.add_column(column)
-        for metric, value in row.items():
-            if isinstance(value, dict) and "mean" in value:
-                table.add_row(metric, f"{value['mean']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
-        table.add_row("p50, ms", f"{row['p50_ms']}", "")
-        table.add_row("output tokens", f"{row['mean_output_tokens']}", "")
-        table.add_row("refused", json.dumps(row["refused"]), "")
-        Console().print(table)
 
 
 def _progress(line: str) -> None:

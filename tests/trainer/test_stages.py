@@ -14,11 +14,9 @@ from trainer.data.format import FormatOptions
 from trainer.data.split import SplitOptions
 from trainer.data.synthesise import SynthesiseOptions
 from trainer.errors import BrokenRows, MissingEnvironment, TrainerError
-from trainer.evaluate import bootstrap, wilson
 from trainer.export import first_difference
 from trainer.finetune import axolotl_environment, run_process
 from trainer.stage import facts_before, run_stage
-from trainer.starter import StarterOptions, make_data, read_examples
 
 
 class Killed(BaseException):
@@ -94,24 +92,6 @@ def test_a_checkpoint_of_other_inputs_is_not_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "s" / "manifest.json").read_text())["facts"] == {"left": False}
 
 
-def test_the_same_options_write_the_same_bytes(tmp_path: Path) -> None:
-    options = StarterOptions(risk=30, plan=30, held_out=5)
-    first, second = make_data(options, tmp_path / "a"), make_data(options, tmp_path / "b")
-    assert first == second
-    assert (tmp_path / "a" / "train.jsonl").read_bytes() == (tmp_path / "b" / "train.jsonl").read_bytes()
-    assert len(read_examples(tmp_path / "a" / "held_out.jsonl")) == 10
-
-
-def test_training_rows_are_strict_json_for_axolotl(tmp_path: Path) -> None:
-    make_data(StarterOptions(risk=20, plan=20, held_out=1), tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {message["role"] for row in rows for message in row["messages"]} == {"system", "user", "assistant"}
-    assert {row["messages"][0]["content"] for row in rows} == {"risk", "plan"}
-    for row in rows:
-        answer = row["messages"][2]["content"]
-        assert json.dumps(json.loads(answer), ensure_ascii=False, separators=(",", ":")) == answer
-
-
 def test_axolotls_settings_train_on_answers_only_and_need_no_gpu(tmp_path: Path) -> None:
     config = axolotl_config(LoraRecipe(), base=tmp_path, data=tmp_path, out=tmp_path)
     assert config["datasets"][0]["roles_to_train"] == ["assistant"]
@@ -137,10 +117,3 @@ def test_a_failing_program_is_named_with_its_last_words(tmp_path: Path) -> None:
 def test_the_first_difference_of_token_ids_is_named() -> None:
     assert first_difference([1, 2, 3], [1, 5, 3]) == "token 1 is 2, trained was 5"
     assert first_difference([1], [1, 2]) == "1 tokens, trained were 2"
-
-
-def test_intervals_agree_with_known_results() -> None:
-    """Wilson: 8 of 10 gives 0.490 to 0.943 (Newcombe 1998, method 3 without correction)."""
-    assert list(wilson(8, 10)) == pytest.approx([0.4902, 0.9433], abs=1e-3)
-    assert wilson(0, 20)[0] == 0
-    assert list(bootstrap([0.0, 1.0] * 200)) == pytest.approx([0.45, 0.55], abs=0.01)
