@@ -21,6 +21,7 @@ from trainer.format import format_conversations
 
 MAX_ADAPTER_BYTES = 5_000_000
 
+
 def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progress: Progress, facts: Facts | None = None) -> dict[str, Any]:
     """Write `out`/adapter.gguf at f16 with `facts` in its metadata. Raises StageFailed when it is larger than 5 MB."""
     converted, gguf = out / "converted.gguf", out / "adapter.gguf"

@@ -82,9 +82,8 @@ def _read(gguf: Path, rows: Sequence[Row]) -> Mapping[str, Any]:
         conversations, first, chosen, likely = [], [], [], []
         for messages, text in told:
             prompt, answer = chat.tokens(messages), llama.tokenize(text, special=False)
-            head = len(llama.begin_of_text())
             ends = _end(llama, chat.tokens([*messages, Message("assistant", text)]), [*prompt, *answer])
-            conversations.append({"text": llama.detokenize(prompt[head:]).decode("utf-8", "replace"), "prompt": prompt, "answer": answer, "end": ends})
+            conversations.append({"text": llama.detokenize(prompt).decode("utf-8", "replace"), "prompt": prompt, "answer": answer, "end": ends})
             logits = _answer_logits(llama, prompt, [*answer, *ends])
             logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
             first.append(logits[0])
