@@ -183,7 +183,7 @@ def _bos_fault(trained: Reading, served: Reading, pairs: Sequence[tuple[Conversa
         return Fault(name="wrong_bos", found=f"its BOS is token {served.bos}, trained was {trained.bos}")
     for before, now in pairs:
         ours, theirs = (_leading(conversation.prompt, served.bos) for conversation in (now, before))
-        if ours != theirs:
+        if ours != theirs and now.prompt[ours:] == before.prompt[theirs:]:
             return Fault(name="wrong_bos", found=f"prompts begin with {ours} BOS tokens, trained was {theirs}")
     return None
 
