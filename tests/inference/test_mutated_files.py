@@ -21,7 +21,7 @@ def fates(model: Path, count: int) -> dict[int, dict[str, Any]]:
     """By number. A child that llama.cpp ended is followed by another, which goes on behind the mutant that did it."""
     found: dict[int, dict[str, Any]] = {}
     while len(found) < count:
-        child = subprocess.run([sys.executable, "-m", "tests.inference.mutants", str(model), str(len(found)), str(count)], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        child = subprocess.run([sys.executable, "-m", "tests.inference.mutants", str(model), str(len(found)), str(count)], env={**os.environ, "GGML_NO_BACKTRACE": "1"}, cwd=REPOSITORY, capture_output=True, text=True, check=False)  # fmt: skip
         lines = [json.loads(line) for line in child.stdout.splitlines()]
         assert lines, child.stderr
         found |= {line["number"]: line for line in lines}

@@ -64,3 +64,12 @@ def project(environment: dict[str, str]) -> Iterator[Project]:
     assert environment
     with open_project() as project:
         yield project
+
+
+@pytest.fixture(scope="session")
+def axolotl() -> Path:
+    """Axolotl's environment. Tests that need it are skipped where it has not been made."""
+    folder = Path(__file__).resolve().parents[2] / ".axolotl"
+    if not (folder / "bin" / "axolotl").exists():
+        pytest.skip("needs Axolotl's environment: run scripts/setup-axolotl")
+    return folder

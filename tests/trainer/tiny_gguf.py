@@ -13,7 +13,7 @@ _NORMAL, _CONTROL = 1, 3
 def write_tiny(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, context: int = 2048) -> Path:
     """f16, four heads over two; the same arguments write the same bytes."""
     random = np.random.default_rng(seed)
-    tokens = [*SPECIAL, *_byte_letters(), "Ġt"]
+    tokens = [*SPECIAL, *_byte_letters(), "Ġt", "in"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_license("apache-2.0")
@@ -33,7 +33,7 @@ def write_tiny(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, c
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([_CONTROL] * len(SPECIAL) + [_NORMAL] * (len(tokens) - len(SPECIAL)))
-    writer.add_token_merges(["Ġ t"])
+    writer.add_token_merges(["Ġ t", "i n"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.errors import StageFailed
@@ -20,8 +20,8 @@ def run_child(module: str, arguments: Sequence[object], *, stdin: str = "", axol
     Raises StageFailed with its last words, or with the signal that ended it.
     """
     python = axolotl / "bin" / "python" if axolotl else Path(sys.executable)
-    environment: Mapping[str, str] = axolotl_environment(axolotl) if axolotl else {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([str(python), "-m", module, *map(str, arguments)], input=stdin, env=dict(environment), cwd=REPOSITORY, capture_output=True, text=True, errors="replace", check=False)
+    environment = {**(axolotl_environment(axolotl) if axolotl else os.environ), "PYTHONPATH": str(REPOSITORY), "GGML_NO_BACKTRACE": "1"}
+    done = subprocess.run([str(python), "-m", module, *map(str, arguments)], input=stdin, env=environment, cwd=REPOSITORY, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise StageFailed(f"{module.rpartition('.')[2]} {_how(done.returncode)}: {_last_words(done.stderr)}")
     return done.stdout
