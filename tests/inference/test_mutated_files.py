@@ -1,4 +1,5 @@
-"""A damaged model file is refused before it is mapped, and what slips past its head never ends the process that asked.
+"""A damaged model file is refused before it is mapped. With a manifest that fits the damage, most are refused by their head,
+and what llama.cpp makes of the rest happens in a child: one that ends the process there ends nothing else.
 
 `MUTANTS=10000 pytest tests/inference/test_mutated_files.py` is the long form.
 """
@@ -33,4 +34,5 @@ def test_no_mutant_is_let_in(tmp_path: Path) -> None:
     found = fates(model, MUTANTS)
     assert len(found) == MUTANTS
     assert Counter(mutant["true_manifest"] for mutant in found.values()) == {"refused": MUTANTS}
+    assert {mutant["head"] for mutant in found.values() if mutant["mutation"] in {"truncate", "cut_out"}} == {"refused"}
     print(Counter((mutant["mutation"], mutant["head"], mutant.get("llama", "")) for mutant in found.values()))
