@@ -32,7 +32,6 @@ from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import risk_examples
-from trainer.split import split_kinds
 from trainer.task_titles import KINDS
 
 EXAMPLES = """\
@@ -134,8 +133,9 @@ def ours(options: argparse.Namespace) -> Engine:
 
 def peer(name: str, options: argparse.Namespace) -> Engine:
     """A peer with the same weights and messages; with --system, with the base and the instructions that it needs."""
-    style: PromptStyle = "instructions" if options.system else "tag"
-    model = default_model() if options.system else find_model(read_settings()).weights
+    files = find_model(read_settings())
+    style: PromptStyle = "instructions" if options.system else files.version.prompt_style
+    model = default_model() if options.system else files.weights
     threads = str(options.threads)
 
     def openai(form: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Example], dict[str, Any]]:
@@ -251,9 +251,8 @@ def measure(engines: Sequence[Engine], concurrency: int, options: argparse.Names
 
 
 def inputs(seed: int, documents: int) -> dict[str, list[Example]]:
-    """Inputs of each feature about subjects that no training answer was about."""
-    _, held_out = split_kinds(KINDS)
-    made = {"risk": risk_examples(documents, held_out, seed=seed), "plan": plan_examples(documents, held_out, seed=seed)}
+    """Inputs of each feature, drawn anew: the model was trained on others of the same generator."""
+    made = {"risk": risk_examples(documents, KINDS, seed=seed), "plan": plan_examples(documents, KINDS, seed=seed)}
     for examples in made.values():
         random.Random(seed).shuffle(examples)
     return made

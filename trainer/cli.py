@@ -19,6 +19,7 @@ from trainer.data import report, vault
 from trainer.data.cli import add_commands as add_data_commands
 from trainer.errors import Refused, RunAtWork, TrainerError
 from trainer.evaluation import command as evaluation
+from trainer.export import cli as export
 from trainer.run_command import add_commands as add_run_commands
 from trainer.status import read_status, show_status
 from trainer.supabase_client import open_project
@@ -34,6 +35,7 @@ examples:
   python -m trainer data                                  the app's history, read and cleaned (data --help)
   python -m trainer vault record --model gpt-4o-mini      the baseline's answers to the gold set, once
   python -m trainer report                                .stack/data/report.html: what the dataset is made of
+  python -m trainer export --help                         a trained adapter to GGUF files, proved and chosen among
   python -m trainer status                                stages, local share, fallbacks, savings, breakers, warnings
   python -m trainer rollout show
   python -m trainer rollout set risk shadow --reason "first look"
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_commands(commands)
     vault.add_commands(commands, progress=_progress)
     report.add_commands(commands)
+    export.add_commands(commands, progress=_progress)
 
     look = commands.add_parser("status", help="the operator's view of a running project")
     look.add_argument("--days", type=_natural, default=7, help="days to look back (default: %(default)s)")

@@ -1,6 +1,6 @@
-"""Owns turning a trained adapter into the file that is served, and proof that llama.cpp reads what was trained.
+"""Owns turning a trained adapter into a GGUF of its own, for shipping and hot trials, and proof that it is told what it was trained on.
 
-The converter is llama.cpp's own. Knows nothing of data or verdicts.
+The converter is llama.cpp's own. Knows nothing of merged models.
 """
 
 import json
@@ -13,28 +13,20 @@ from inference.model_store import file_sha256
 from inference.predict import Predictor
 from shared_schemas.example import Example
 from shared_schemas.features import FEATURES
-from trainer.errors import MissingEnvironment, ParityFailed, StageFailed
-from trainer.finetune import REPOSITORY, Progress, axolotl_environment, run_process
+from trainer.errors import ParityFailed, StageFailed
+from trainer.export.convert import convert
+from trainer.export.metadata import Facts, rewrite
+from trainer.finetune import REPOSITORY, Progress, axolotl_environment
 from trainer.format import format_conversations
 
 MAX_ADAPTER_BYTES = 5_000_000
-PATH_KEYS = (
-    *(f"general.{what}.{key}" for what in ("base_model", "dataset") for key in ("count", "0.name", "0.repo_url")),
-    "general.tags",
-)
-"""Where the converter writes the folders of the machine that trained: nobody else's business."""
 
 
-def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progress: Progress) -> dict[str, Any]:
-    """Write `out`/adapter.gguf at f16. Raises StageFailed when it is larger than 5 MB."""
-    converter = axolotl / "llama.cpp" / "convert_lora_to_gguf.py"
-    if not converter.exists():
-        raise MissingEnvironment(f"Cannot find llama.cpp's converter at {converter}: run scripts/setup-axolotl first")
-    converted, gguf, log = out / "converted.gguf", out / "adapter.gguf", out / "export.log"
-    command = ["python", str(converter), "--base", str(base), "--outtype", "f16", "--outfile", str(converted), str(adapter)]
-    run_process(command, axolotl=axolotl, log=log, progress=lambda _line: None)
-    removals = [word for key in PATH_KEYS for word in ("--remove-metadata", key)]
-    run_process(["gguf-new-metadata", *removals, "--force", str(converted), str(gguf)], axolotl=axolotl, log=log, progress=lambda _line: None)
+def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progress: Progress, facts: Facts | None = None) -> dict[str, Any]:
+    """Write `out`/adapter.gguf at f16 with `facts` in its metadata. Raises StageFailed when it is larger than 5 MB."""
+    converted, gguf = out / "converted.gguf", out / "adapter.gguf"
+    convert("convert_lora_to_gguf.py", ["--base", str(base), "--outtype", "f16", "--outfile", str(converted), str(adapter)], axolotl=axolotl, log=out / "export.log")
+    rewrite(converted, gguf, facts=facts or {})
     converted.unlink()
     size = gguf.stat().st_size
     progress(f"export: {size / 1e6:.1f} MB")
