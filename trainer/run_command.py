@@ -58,7 +58,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--init", type=Path, metavar="FOLDER", help="go on from the adapter in this folder (adapter.gguf or adapter_model.safetensors) instead of from nothing")
     one.add_argument("--style", choices=get_args(PromptStyle), help="how the model is told what to do (default: as the adapter of --init was, else tag)")
     one.add_argument("--limit", type=_natural, help="at most so many training rows")
-    one.add_argument("--judged", type=_natural, default=60, help="held-out examples of each feature that models are judged by (default: %(default)s)")
+    one.add_argument("--judged", type=_pair, default=60, help="held-out examples of each feature that models are judged by (default: %(default)s)")
     one.add_argument("--count", type=_natural, default=1000, help="examples that the teacher adds to each feature's history (default: %(default)s)")
     one.add_argument("--teacher", default="template", metavar="NAME", help="who adds them (data --help; default: template)")
     one.add_argument("--budget-usd", type=float, default=1.0, help="the most that the teacher may cost (default: 1; asked for nothing: a teacher that costs needs --yes)")
@@ -212,4 +212,12 @@ def _natural(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _pair(text: str) -> int:
+    """Differences of fewer than two have no spread."""
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("must be at least 2")
     return number
