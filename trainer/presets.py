@@ -121,7 +121,7 @@ PRESETS: dict[str, Preset] = {
             end_of_turn="<|im_end|>",
             pad="<|endoftext|>",
             eos="<|im_end|>",
-            recipes=(LoraRecipe(), LoraRecipe(method="qlora")),
+            recipes=(LoraRecipe(rounded_to="Q4_0"), LoraRecipe(method="qlora")),
         ),
         _llama_3(
             "llama-3.2-1b",

@@ -4,7 +4,6 @@ Each stage is skipped when it is done; a run that was killed goes on where it wa
 Knows nothing of how a stage does its work.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from inference.settings import Settings
 from shared_schemas.example import Example
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
-from shared_schemas.model_version import ModelVersion
+from shared_schemas.model_version import ModelVersion, Quantisation
 from trainer import axolotl_config as recipes
 from trainer import finetune as finetuning
 from trainer import gates, mix, registry
@@ -30,19 +29,25 @@ from trainer.errors import MissingEnvironment, ParityFailed, Refused
 from trainer.evaluation.answers import LocalModel
 from trainer.evaluation.evaluation import Evaluation, FeatureVerdict, evaluate_models
 from trainer.evaluation.gold import find_gold, find_split
+from trainer.evaluation.report import write_report
 from trainer.evaluation.results import write_results
-from trainer.export import check_tokens, export_adapter
+from trainer.export import check_tokens
+from trainer.export.build import Lineage, Sources, Trials, export_model
 from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process
+from trainer.format import format_conversations
 from trainer.gates import Evidence, Judged, Limits, Verdict
 from trainer.lease import Lease
 from trainer.phrases import write_phrases
+from trainer.presets import find_preset
+from trainer.progress import TrainingProgress
 from trainer.stage import digest, read_manifest, run_stage, sources_sha256
 from trainer.supabase_client import Project
 
 CONTEXT_TOKENS = 6144
-PRESETS: Mapping[str, Callable[[], Path]] = {"smollm2-135m": default_model}
-"""By preset, the GGUF of the base that is served."""
-_STEP = re.compile(r"step (\d+) of (\d+), loss ([0-9.]+(?:e-?\d+)?|nan)(?:, (\d+) tokens/s)?")
+PROVED = 12
+"""Conversations of each feature that the parity gate reads."""
+BASES: Mapping[str, Callable[[], Path]] = {"smollm2-135m": default_model}
+"""By preset, the GGUF of the base that is served with the adapter."""
 
 Data = Callable[[str, Progress], Mapping[str, Mapping[str, Any]]]
 """Makes a feature's dataset and writes it into the project: the facts of each of its stages."""
@@ -130,7 +135,7 @@ def _held_out(work: Path, feature: str) -> Iterator[Row]:
 
 
 def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any], rows: dict[str, list[Row]], key: str, progress: Progress) -> Trained:
-    work, gguf = options.work, PRESETS[options.preset]()
+    work, gguf, preset = options.work, BASES[options.preset](), find_preset(options.preset)
     base = {"base_sha256": file_sha256(gguf)}
     lease.enter("base")
     run_stage(work / "base", base, lambda folder: dequantise_base(gguf, folder, axolotl=options.axolotl, progress=progress))
@@ -141,36 +146,71 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
         work / "adapter",
         {**base, **begun, "data": train["sha256"], "recipe": options.recipe.model_dump()},
         lambda folder: finetune(
-            options.recipe, base=work / "base", data=work / "mix" / "train.jsonl", out=folder, init=work / "init" if options.init else None, axolotl=options.axolotl, progress=progress
+            options.recipe,
+            base=work / "base",
+            data=work / "mix" / "train.jsonl",
+            out=folder,
+            init=work / "init" if options.init else None,
+            axolotl=options.axolotl,
+            progress=_noting(lease, progress),
+            say=progress,
         ),
         keep_partial=True,
     )
 
     lease.enter("export")
-    weights = {"weights": file_sha256(work / "adapter" / "adapter_model.safetensors")}
-    exported = run_stage(work / "export", weights, lambda folder: export_adapter(work / "adapter", work / "base", folder, axolotl=options.axolotl, progress=progress))
-    version = ModelVersion(name=f"{options.preset}-{exported['sha256'][:8]}", base_sha256=base["base_sha256"], adapter_sha256=exported["sha256"], prompt_style=options.style)
+    quantisation: Quantisation = options.recipe.rounded_to or "Q8_0"
+    name = f"{options.preset}-{file_sha256(work / 'adapter' / 'adapter_model.safetensors')[:8]}"
+    exported = _export(options, name, quantisation, datasets, rows, key, progress)
+    adapter = exported["files"]["adapter/adapter.gguf"]
+    version = ModelVersion(name=name, base_sha256=base["base_sha256"], adapter_sha256=adapter["sha256"], prompt_style=options.style, quantisation=quantisation)
 
     lease.enter("evaluate")
     manifest = {
         "model": version.model_dump(),
-        "licence": "Apache-2.0 (base: SmolLM2-135M-Instruct)",
+        "licence": f"{preset.licence} (base: {preset.hugging_face})",
         "run": lease.run,
         "datasets": dict(datasets),
         "options": _written(options),
         "data": dict(train),
         "finetune": {**begun, **tuned},
-        "adapter_bytes": exported["bytes"],
+        "adapter_bytes": adapter["bytes"],
         "versions": package_versions(options.axolotl),
     }
-    files = {"adapter.gguf": work / "export" / "adapter.gguf", "phrases.txt": write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")}
+    files = {"adapter.gguf": work / "export" / "adapter" / "adapter.gguf", "phrases.txt": write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")}
     folder = work / "models" / version.name
-    whole = registry.make_artifact(folder, files, manifest)
+    registry.make_artifact(folder, files, manifest)
     candidate = model_in(folder, _merged_in(work))
     parity = run_stage(work / "parity", {**version.model_dump(), "rows": _ids(rows)}, lambda _folder: _parity(candidate, rows, options))
+    refused = {name: f"{file['fault']['name']}: {file['fault']['found']}" for name, file in exported["parity"]["files"].items() if file["fault"]}
+    if refused:
+        parity = {**parity, "equal": 0, "why": "; ".join(f"{name}: {why}" for name, why in refused.items())}
     evaluation, actives = _evaluate(project, options, candidate, rows, progress)
-    evidence = {name: _evidence(verdict, actives.get(name), parity, options, exported["bytes"]) for name, verdict in evaluation.features.items()}
+    write_report(evaluation, work / "evaluation" / "report.html")
+    whole = registry.make_artifact(
+        folder, files, {**manifest, "parity": {"tokens": parity, "files": exported["parity"]["files"]}, "calibration": evaluation.calibrations(), "evaluation": evaluation.summary()}
+    )
+    evidence = {name: _evidence(verdict, actives.get(name), parity, options, adapter["bytes"]) for name, verdict in evaluation.features.items()}
     return Trained(folder, whole, datasets, {name: gates.judge(one, options.limits) for name, one in evidence.items()}, evaluation)
+
+
+def _export(options: RunOptions, name: str, quantisation: Quantisation, datasets: Mapping[str, str], rows: Mapping[str, list[Row]], key: str, progress: Progress) -> dict[str, Any]:
+    """The adapter alone, and the merged model in f16 and as it will be served, proved to read as was trained: the export's manifest.
+
+    The run is named by what decides it, so that a run that goes on for a dead one writes the same bytes.
+    """
+    preset = find_preset(options.preset)
+    versions = tuple(f"{feature}: {FEATURES[feature].prompt_version(options.style)}" for feature in options.features)
+    lineage = Lineage(name=name, base=preset.hugging_face, licence=preset.licence, run=key[:16], datasets=tuple(sorted(datasets.values())), prompt_versions=versions)
+    read = [row for some in rows.values() for row in some[:PROVED]]
+    return export_model(
+        Sources(options.work / "base", options.work / "adapter", lineage, BASES[options.preset]()),
+        options.work / "export",
+        quantisations=(quantisation,),
+        trials=Trials(held_out=format_conversations(read, options.style), rounds=1),
+        axolotl=options.axolotl,
+        progress=progress,
+    )
 
 
 def _init(options: RunOptions, base: Mapping[str, Any], progress: Progress) -> dict[str, str]:
@@ -262,7 +302,7 @@ def _promote(project: Project, lease: Lease, options: RunOptions, trained: Train
         why = "; ".join(f"{verdict.gate}: {verdict.text}" for verdict in found)
         _register(lease, options, trained, feature, place, why)
         lines += [f"{feature}, {verdict.gate}: {verdict.text} ({verdict.by:+.3g})" for verdict in found]
-    write_results(project, trained.evaluation, run_id=lease.run, progress=progress)
+    write_results(project, trained.evaluation, run_id=lease.run, report="report.html", progress=progress)
     if good:
         lease.check()
         try:
@@ -305,7 +345,8 @@ def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str,
         "prompt_version": FEATURES[feature].prompt_version(version["prompt_style"]),
         "bytes": trained.manifest["adapter_bytes"],
         "artifact": place,
-        "min_confidence": 0,
+        "calibration": trained.evaluation.calibrations().get(feature),
+        "min_confidence": trained.evaluation.min_confidences().get(feature) or 0,
         "metrics": {
             "gates": [one.model_dump() for one in trained.verdicts[feature]],
             "allowed": [one.gate for one in trained.verdicts[feature] if not one.passed and one.gate in options.allowed],
@@ -321,7 +362,7 @@ def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str,
 def _key(options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any]) -> str:
     """The hash of all that decides what a run does."""
     code = sources_sha256(shared_schemas, inference, recipes, finetuning, mix, gates)
-    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": file_sha256(PRESETS[options.preset]()), "options": _written(options), "code": code})
+    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": file_sha256(BASES[options.preset]()), "options": _written(options), "code": code})
 
 
 def _written(options: RunOptions) -> dict[str, Any]:
@@ -357,10 +398,16 @@ def _telling(lease: Lease, progress: Progress) -> Progress:
     def tell(line: str) -> None:
         lease.check()
         progress(line)
-        if found := _STEP.search(line):
-            step, steps, loss, tokens = found.groups()
-            lease.note(step=int(step), steps=int(steps), loss=None if loss == "nan" else float(loss), tokens_per_s=tokens and int(tokens))
-        else:
-            lease.note(said=line.strip()[:200])
+        lease.note(said=line.strip()[:200])
 
     return tell
+
+
+def _noting(lease: Lease, progress: Progress) -> Callable[[TrainingProgress], None]:
+    """The same of a fine-tune's steps."""
+
+    def note(step: TrainingProgress) -> None:
+        progress(str(step))
+        lease.note(step=step.step, steps=step.steps, loss=step.loss, tokens_per_s=round(step.tokens_per_s))
+
+    return note

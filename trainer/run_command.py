@@ -12,14 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
-from trainer.axolotl_config import LoraRecipe
 from trainer.data import cli as data
 from trainer.errors import MissingEnvironment, Refused, WrongRollout
 from trainer.finetune import REPOSITORY, Progress, axolotl_environment
 from trainer.gates import GATES, Limits
 from trainer.lease import HEARTBEAT_S, LEASE_S, leased
+from trainer.presets import find_preset
 from trainer.registry import Service
-from trainer.run import PRESETS, Data, RunOptions, run
+from trainer.run import BASES, Data, RunOptions, run
 from trainer.supabase_client import Project, open_project
 
 WORK = REPOSITORY / ".stack" / "run"
@@ -50,13 +50,13 @@ class RunSettings(BaseSettings):
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *, progress: Progress) -> None:
     one = commands.add_parser("run", help="the whole loop once: data, fine-tune, export, evaluate, promote", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     one.add_argument("--feature", choices=[*FEATURES, "all"], default="all", help="what the model is trained for (default: all, one adapter for them)")
-    one.add_argument("--preset", choices=list(PRESETS), default="smollm2-135m", help="the base model (default: %(default)s)")
+    one.add_argument("--preset", choices=list(BASES), default="smollm2-135m", help="the base model (default: %(default)s)")
     one.add_argument("--work-dir", type=Path, default=WORK, help="where the stages keep their results (default: .stack/run)")
     one.add_argument("--artifacts", metavar="PLACE", help="folder or URL (s3://bucket/models) that models are put into (default: ARTIFACT_STORE, else .stack/artifacts)")
     one.add_argument("--inference", metavar="URL", help="the inference service that picks the model up, 'none' for nobody (default: INFERENCE_URL; its token: INFERENCE_ADMIN_TOKEN)")
     one.add_argument("--stage", choices=["shadow", "none"], default="shadow", help="what a rollout that is off is raised to; one that is further stays (default: %(default)s)")
     one.add_argument("--init", type=Path, metavar="FOLDER", help="go on from the adapter in this folder (adapter.gguf or adapter_model.safetensors) instead of from nothing")
-    one.add_argument("--style", choices=get_args(PromptStyle), help="how the model is told what to do (default: as the adapter of --init was, else tag)")
+    one.add_argument("--style", choices=get_args(PromptStyle), help="how the model is told what to do (default: as the adapter of --init was, else brief)")
     one.add_argument("--limit", type=_natural, help="at most so many training rows")
     one.add_argument("--judged", type=_pair, default=60, help="held-out examples of each feature that models are judged by (default: %(default)s)")
     one.add_argument("--count", type=_natural, default=1000, help="examples that the teacher adds to each feature's history (default: %(default)s)")
@@ -110,7 +110,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         make_data=from_history(options),
         store=options.artifacts or settings.artifact_store or str(WORK.parent / "artifacts"),
         service=_service(options.inference, settings),
-        recipe=LoraRecipe(),
+        recipe=find_preset(options.preset).recipe(),
         style=options.style or _style_of(options.init),
         init=options.init,
         limit=options.limit,
@@ -137,7 +137,7 @@ def from_history(options: argparse.Namespace) -> Data:
 def _style_of(init: Path | None) -> PromptStyle:
     """An adapter goes on as it was begun."""
     manifest = init / "manifest.json" if init else None
-    style: PromptStyle = json.loads(manifest.read_text())["model"]["prompt_style"] if manifest and manifest.exists() else "tag"
+    style: PromptStyle = json.loads(manifest.read_text())["model"]["prompt_style"] if manifest and manifest.exists() else "brief"
     return style
 
 
@@ -154,7 +154,7 @@ def _rehearse(project: Project, options: RunOptions, asked: argparse.Namespace) 
     found = {
         "features": list(options.features),
         "preset": options.preset,
-        "base": str(PRESETS[options.preset]()),
+        "base": str(BASES[options.preset]()),
         "work": str(options.work),
         "artifacts": options.store,
         "inference": asked.inference or RunSettings().inference_url,
