@@ -143,7 +143,12 @@ def inference(places: Places, keys: Mapping[str, str]) -> Child:
         "inference",
         [str(VENV / "bin" / "python"), "-m", "inference"],
         ROOT,
-        {"INFERENCE_PORT": str(places.inference_port), "INFERENCE_TOKEN": keys["INFERENCE_TOKEN"]},
+        {
+            "INFERENCE_PORT": str(places.inference_port),
+            "INFERENCE_TOKEN": keys["INFERENCE_TOKEN"],
+            "CONSOLE_SUPABASE_URL": places.url,
+            "CONSOLE_SUPABASE_KEY": keys["SUPABASE_PUBLISHABLE_KEY"],
+        },
         f"{places.inference_url}/healthz",
         {},
     )

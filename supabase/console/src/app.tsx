@@ -28,12 +28,33 @@ export function App({ client }: { client: SupabaseClient }) {
   const themes = (
     <label className="theme">
       <span className="visually-hidden">Colours</span>
-      <select value={theme} onChange={(event) => setTheme(event.target.value)}>{THEMES.map((name) => <option key={name} value={name}>{name} colours</option>)}</select>
+      <select value={theme} onChange={(event) => setTheme(event.target.value)}>
+        {THEMES.map((name) => <option key={name} value={name}>{name} colours</option>)}
+      </select>
     </label>
   );
   if (session === undefined) return <p className="narrow" role="status">One moment…</p>;
-  if (session === null) return <><header className="top"><strong className="brand">TalentOps console</strong>{themes}</header><SignIn client={client} /></>;
-  return <SignedIn key={session.user.id} client={client} user={session.user.id} email={session.user.email ?? ""} theme={theme} themes={themes} />;
+  if (session === null) {
+    return (
+      <>
+        <header className="top">
+          <strong className="brand">TalentOps console</strong>
+          {themes}
+        </header>
+        <SignIn client={client} />
+      </>
+    );
+  }
+  return (
+    <SignedIn
+      key={session.user.id}
+      client={client}
+      user={session.user.id}
+      email={session.user.email ?? ""}
+      theme={theme}
+      themes={themes}
+    />
+  );
 }
 
 type Props = { client: SupabaseClient; user: string; email: string; theme: string; themes: React.ReactNode };
@@ -65,22 +86,44 @@ function SignedIn({ client, user, email, theme, themes }: Props) {
   ] as [string, string][];
   return (
     <>
-      <a className="skip-link" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to content</a>
+      <a
+        className="skip-link"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          document.getElementById("main")?.focus();
+        }}
+      >
+        Skip to content
+      </a>
       <header className="top">
         <strong className="brand">TalentOps console</strong>
-        <nav aria-label="Pages">{links.map(([path, name]) => <a key={path} href={`#/${path}`} aria-current={path === part ? "page" : undefined}>{name}</a>)}</nav>
-        <span className="who">{me?.name || email}{me?.org ? <span className="quiet"> · {me.org}</span> : null}</span>
+        <nav aria-label="Pages">
+          {links.map(([path, name]) => (
+            <a key={path} href={`#/${path}`} aria-current={path === part ? "page" : undefined}>{name}</a>
+          ))}
+        </nav>
+        <span className="who">{me?.name || email}{me?.org ? <span className="quiet">· {me.org}</span> : null}</span>
         {themes}
         <button type="button" className="small quiet-button" onClick={leave}>Sign out</button>
       </header>
       <main id="main" tabIndex={-1} className={part}>
-        {!me ? (fault ? <p className="fault" role="alert">{fault}</p> : <p role="status">One moment…</p>) : <Page part={part} me={me} {...{ client, user, theme, place }} />}
+        {!me
+          ? (fault ? <p className="fault" role="alert">{fault}</p> : <p role="status">One moment…</p>)
+          : <Page part={part} me={me} {...{ client, user, theme, place }} />}
       </main>
     </>
   );
 }
 
-type PageProps = { part: string; me: Me; client: SupabaseClient; user: string; theme: string; place: ReturnType<typeof usePlace> };
+type PageProps = {
+  part: string;
+  me: Me;
+  client: SupabaseClient;
+  user: string;
+  theme: string;
+  place: ReturnType<typeof usePlace>;
+};
 
 function Page({ part, me, client, user, theme, place }: PageProps) {
   if (part === "review" && me.may_review) return <Review client={client} user={user} />;
@@ -88,14 +131,14 @@ function Page({ part, me, client, user, theme, place }: PageProps) {
   if (part === "operator" && me.is_operator) return <Operator client={client} place={place} theme={theme} />;
   if (!me.may_review && !me.is_operator) {
     return (
-      <Empty title="Nothing here for you yet">
+      <Empty isPage title="Nothing here for you yet">
         {me.is_manager
           ? "You manage an organisation, so you can review answers: ask the operator to let you in (Operator, Reviewers)."
           : "Answers are reviewed by managers, and figures are for the operator. If you are one, ask the operator to let you in."}
       </Empty>
     );
   }
-  return <Empty title="There is no such page for you">Choose one above.</Empty>;
+  return <Empty isPage title="There is no such page for you">Choose one above.</Empty>;
 }
 
 function remembered(user: string): Me | null {

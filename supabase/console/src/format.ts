@@ -4,15 +4,22 @@ const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const percents = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
-const dollars = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 4 });
+const dollars = new Intl.NumberFormat("en-US", {
+  style: "currency",
+  currency: "USD",
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 4,
+});
 
 export const NONE = "–";
 
 export const count = (value: number | null | undefined) => value == null ? NONE : whole.format(value);
-export const percent = (value: number | null | undefined) => value == null || Number.isNaN(value) ? NONE : percents.format(value);
+export const percent = (value: number | null | undefined) =>
+  value == null || Number.isNaN(value) ? NONE : percents.format(value);
 export const usd = (value: number | null | undefined) => value == null ? NONE : dollars.format(value);
 export const ms = (value: number | null | undefined) => value == null ? NONE : `${whole.format(value)} ms`;
-export const figure = (value: number | null | undefined, digits = 2) => value == null || Number.isNaN(value) ? NONE : value.toFixed(digits);
+export const figure = (value: number | null | undefined, digits = 2) =>
+  value == null || Number.isNaN(value) ? NONE : value.toFixed(digits);
 export const at = (value: string | null | undefined) => value ? time.format(new Date(value)) : NONE;
 export const clockTime = (value: string) => clock.format(new Date(value));
 /** A calendar day (UTC) as the database names it. */

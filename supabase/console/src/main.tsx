@@ -7,5 +7,10 @@ import "./style.css";
 const root = createRoot(document.getElementById("root")!);
 readSettings().then(
   (settings) => root.render(<App client={open(settings)} />),
-  (error) => root.render(<main className="narrow"><p className="fault" role="alert">{said(error)}</p></main>),
+  (error) =>
+    root.render(
+      <main className="narrow">
+        <p className="fault" role="alert">{said(error)}</p>
+      </main>,
+    ),
 );

@@ -3,7 +3,13 @@ import type { PlanInput, PlanOutput, RiskInput, RiskOutput } from "../../functio
 
 export type { PlanInput, PlanOutput, RiskInput, RiskOutput };
 
-export type Me = { name: string | null; org: string | null; is_manager: boolean; may_review: boolean; is_operator: boolean };
+export type Me = {
+  name: string | null;
+  org: string | null;
+  is_manager: boolean;
+  may_review: boolean;
+  is_operator: boolean;
+};
 
 /** A pair as its reviewer sees it: nothing in it tells who made A or B. */
 export type Pair =
@@ -25,7 +31,9 @@ export type Review = {
 } & Record<Score, number | null>;
 
 export type Choice = "first" | "second" | "both_good" | "both_bad";
-export type Vote = { reviewer: number; verdict: Choice; seconds: number; corrected: boolean } & Record<Score, number | null>;
+export type Vote =
+  & { reviewer: number; verdict: Choice; seconds: number; corrected: boolean }
+  & Record<Score, number | null>;
 export type Judged = {
   feature: string;
   stratum: string;
@@ -180,4 +188,10 @@ export type Dataset = {
 };
 export type Models = { runs: Run[]; models: Model[]; evaluations: Evaluation[]; datasets: Dataset[] };
 
-export type Manager = { user_id: string; name: string | null; org: string | null; is_in: boolean; since: string | null };
+export type Manager = {
+  user_id: string;
+  name: string | null;
+  org: string | null;
+  is_in: boolean;
+  since: string | null;
+};

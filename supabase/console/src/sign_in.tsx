@@ -10,7 +10,10 @@ export function SignIn({ client }: { client: SupabaseClient }) {
     const form = new FormData(event.currentTarget);
     setBusy(true);
     setFault(null);
-    const { error } = await client.auth.signInWithPassword({ email: String(form.get("email")), password: String(form.get("password")) });
+    const { error } = await client.auth.signInWithPassword({
+      email: String(form.get("email")),
+      password: String(form.get("password")),
+    });
     if (error) setFault(error.status ? "E-mail or password is wrong" : "No connection: try again");
     setBusy(false);
   };
@@ -19,8 +22,12 @@ export function SignIn({ client }: { client: SupabaseClient }) {
       <form className="card" onSubmit={submit}>
         <h1>Sign in</h1>
         <p className="quiet">With the account that you use in TalentOps.</p>
-        <label className="text">E-mail<input name="email" type="email" autoComplete="username" required autoFocus /></label>
-        <label className="text">Password<input name="password" type="password" autoComplete="current-password" required /></label>
+        <label className="text">
+          E-mail<input name="email" type="email" autoComplete="username" required autoFocus />
+        </label>
+        <label className="text">
+          Password<input name="password" type="password" autoComplete="current-password" required />
+        </label>
         {fault && <p className="fault" role="alert">{fault}</p>}
         <button type="submit" className="primary" disabled={isBusy}>{isBusy ? "Signing in…" : "Sign in"}</button>
       </form>

@@ -23,7 +23,9 @@ export function bySlice(pairs: readonly Judged[], name: (pair: Judged) => string
 
 /** Krippendorff's alpha of the verdicts, with a bootstrap interval over pairs. */
 export function agreement(pairs: readonly Judged[]): Interval {
-  const units = pairs.map((pair) => pair.votes.map((vote) => CHOICES.indexOf(vote.verdict))).filter((unit) => unit.length > 1);
+  const units = pairs.map((pair) => pair.votes.map((vote) => CHOICES.indexOf(vote.verdict))).filter((unit) =>
+    unit.length > 1
+  );
   return bootstrap(units, (drawn) => krippendorff(drawn, nominal));
 }
 
@@ -50,7 +52,8 @@ export function kappa(pairs: readonly Judged[]): { who: string; interval: Interv
 
 /** Mean of a score with its bootstrap interval over pairs. */
 export function meanScore(pairs: readonly Judged[], score: Score): Interval {
-  const means = pairs.map((pair) => pair.votes.flatMap((vote) => vote[score] ?? [])).filter((said) => said.length > 0).map(mean);
+  const means = pairs.map((pair) => pair.votes.flatMap((vote) => vote[score] ?? [])).filter((said) => said.length > 0)
+    .map(mean);
   return bootstrap(means, mean);
 }
 
@@ -70,7 +73,9 @@ export function metricAgreement(pairs: readonly Judged[]): { metric: string; int
       told.set(name, { same: sums.same + ((first > second) === (verdict === "first") ? 1 : 0), n: sums.n + 1 });
     }
   }
-  return [...told].map(([metric, { same, n }]) => ({ metric, interval: wilson(same, n) })).sort((a, b) => a.metric.localeCompare(b.metric));
+  return [...told].map(([metric, { same, n }]) => ({ metric, interval: wilson(same, n) })).sort((a, b) =>
+    a.metric.localeCompare(b.metric)
+  );
 }
 
 /** How often votes on planted pairs (whose first answer is the right one) chose it. */

@@ -30,10 +30,25 @@ export function Models({ client }: { client: SupabaseClient }) {
               { name: "Began", value: (row) => row.created_at, show: (row) => at(row.created_at) },
               { name: "Features", value: (row) => row.features?.join(" ") },
               { name: "Preset", value: (row) => row.preset },
-              { name: "Status", value: (row) => row.status, show: (row) => <span className={`state ${row.status}`}>{words(row.status ?? NONE)}</span> },
+              {
+                name: "Status",
+                value: (row) => row.status,
+                show: (row) => <span className={`state ${row.status}`}>{words(row.status ?? NONE)}</span>,
+              },
               { name: "Stage", value: (row) => row.stage },
-              { name: "Step", value: (row) => row.progress?.step, show: (row) => row.progress?.step != null ? `${count(row.progress.step)} of ${count(row.progress.steps)}` : NONE, isNumber: true },
-              { name: "Loss", value: (row) => row.progress?.loss, show: (row) => figure(row.progress?.loss, 3), isNumber: true },
+              {
+                name: "Step",
+                value: (row) => row.progress?.step,
+                show: (row) =>
+                  row.progress?.step != null ? `${count(row.progress.step)} of ${count(row.progress.steps)}` : NONE,
+                isNumber: true,
+              },
+              {
+                name: "Loss",
+                value: (row) => row.progress?.loss,
+                show: (row) => figure(row.progress?.loss, 3),
+                isNumber: true,
+              },
               { name: "Why", value: (row) => row.why },
               { name: "Ended", value: (row) => row.ended_at, show: (row) => at(row.ended_at) },
             ]}
@@ -46,16 +61,28 @@ export function Models({ client }: { client: SupabaseClient }) {
             columns={[
               { name: "Name", value: (row) => row.name },
               { name: "Feature", value: (row) => row.feature },
-              { name: "Status", value: (row) => row.status, show: (row) => <span className={`state ${row.status}`}>{row.status ?? NONE}</span> },
+              {
+                name: "Status",
+                value: (row) => row.status,
+                show: (row) => <span className={`state ${row.status}`}>{row.status ?? NONE}</span>,
+              },
               { name: "Made", value: (row) => row.created_at, show: (row) => at(row.created_at) },
               { name: "Run", value: (row) => row.run_id, show: (row) => short(row.run_id) },
               { name: "Dataset", value: (row) => row.dataset_id, show: (row) => short(row.dataset_id) },
               { name: "Base", value: (row) => row.base_sha256, show: (row) => short(row.base_sha256) },
-              { name: "Weights", value: (row) => row.weights_sha256 ?? row.adapter_sha256, show: (row) => short(row.weights_sha256 ?? row.adapter_sha256) },
+              {
+                name: "Weights",
+                value: (row) => row.weights_sha256 ?? row.adapter_sha256,
+                show: (row) => short(row.weights_sha256 ?? row.adapter_sha256),
+              },
               { name: "Quantised", value: (row) => row.quantisation },
               { name: "Size", value: (row) => row.bytes, show: (row) => megabytes(row.bytes), isNumber: true },
               { name: "Least confidence", value: (row) => row.min_confidence, isNumber: true },
-              { name: "Calibration", value: (row) => row.calibration ? JSON.stringify(row.calibration) : null, show: (row) => <Calibration model={row} /> },
+              {
+                name: "Calibration",
+                value: (row) => row.calibration ? JSON.stringify(row.calibration) : null,
+                show: (row) => <Calibration model={row} />,
+              },
               { name: "Why", value: (row) => row.why },
             ]}
           />
@@ -69,8 +96,18 @@ export function Models({ client }: { client: SupabaseClient }) {
               { name: "Feature", value: (row) => row.feature },
               { name: "Models", value: (row) => row.models?.join(" ") },
               { name: "n", value: (row) => row.n, isNumber: true },
-              { name: "Summary", value: (row) => JSON.stringify(row.summary ?? {}), show: (row) => <Details name={`Summary of ${at(row.created_at)}`} value={row.summary} /> },
-              { name: "Report", value: (row) => row.report ? "yes" : "no", show: (row) => <Report name={`evaluation-${row.feature}-${row.created_at.slice(0, 10)}`} text={row.report} /> },
+              {
+                name: "Summary",
+                value: (row) => JSON.stringify(row.summary ?? {}),
+                show: (row) => <Details name={`Summary of ${at(row.created_at)}`} value={row.summary} />,
+              },
+              {
+                name: "Report",
+                value: (row) => row.report ? "yes" : "no",
+                show: (row) => (
+                  <Report name={`evaluation-${row.feature}-${row.created_at.slice(0, 10)}`} text={row.report} />
+                ),
+              },
             ]}
           />
           <Table
@@ -83,12 +120,36 @@ export function Models({ client }: { client: SupabaseClient }) {
               { name: "Feature", value: (row) => row.feature },
               { name: "Made", value: (row) => row.created_at, show: (row) => at(row.created_at) },
               { name: "Status", value: (row) => row.status },
-              { name: "Train", value: (row) => row.splits["train"], show: (row) => count(row.splits["train"]), isNumber: true },
-              { name: "Validation", value: (row) => row.splits["validation"], show: (row) => count(row.splits["validation"]), isNumber: true },
-              { name: "Test", value: (row) => row.splits["test"], show: (row) => count(row.splits["test"]), isNumber: true },
-              { name: "Gold", value: (row) => row.splits["gold"], show: (row) => count(row.splits["gold"]), isNumber: true },
+              {
+                name: "Train",
+                value: (row) => row.splits["train"],
+                show: (row) => count(row.splits["train"]),
+                isNumber: true,
+              },
+              {
+                name: "Validation",
+                value: (row) => row.splits["validation"],
+                show: (row) => count(row.splits["validation"]),
+                isNumber: true,
+              },
+              {
+                name: "Test",
+                value: (row) => row.splits["test"],
+                show: (row) => count(row.splits["test"]),
+                isNumber: true,
+              },
+              {
+                name: "Gold",
+                value: (row) => row.splits["gold"],
+                show: (row) => count(row.splits["gold"]),
+                isNumber: true,
+              },
               { name: "Erased since", value: (row) => row.erased, isNumber: true },
-              { name: "Report", value: (row) => JSON.stringify(row.manifest), show: (row) => <Details name={`Report of dataset ${short(row.id)}`} value={row.manifest} /> },
+              {
+                name: "Report",
+                value: (row) => JSON.stringify(row.manifest),
+                show: (row) => <Details name={`Report of dataset ${short(row.id)}`} value={row.manifest} />,
+              },
             ]}
           />
         </>
@@ -101,12 +162,15 @@ function Running({ run }: { run: Run }) {
   const { step, steps, loss, tokens_per_s } = run.progress ?? {};
   return (
     <section className="card" aria-label="Training now">
-      <h2>Training now: {run.features?.join(" and ")} <span className="tag">{run.stage ?? "starting"}</span></h2>
+      <h2>
+        Training now: {run.features?.join(" and ")} <span className="tag">{run.stage ?? "starting"}</span>
+      </h2>
       {step != null && steps != null && <progress max={steps} value={step} aria-label="Steps" />}
       <p>
         {step != null ? `Step ${count(step)} of ${count(steps)}` : "No step yet"}
         {loss != null && `, loss ${figure(loss, 3)}`}
-        {tokens_per_s != null && `, ${count(tokens_per_s)} tokens/s`} <span className="quiet">by {run.holder ?? "somebody"}, last sign {at(run.heartbeat_at)}</span>
+        {tokens_per_s != null && `, ${count(tokens_per_s)} tokens/s`}{" "}
+        <span className="quiet">by {run.holder ?? "somebody"}, last sign {at(run.heartbeat_at)}</span>
       </p>
     </section>
   );
@@ -115,8 +179,12 @@ function Running({ run }: { run: Run }) {
 /** Raw confidence against what it means after calibration; straight where nothing is fitted. */
 function Calibration({ model: { calibration } }: { model: Model }) {
   if (!calibration?.kind) return <>{NONE}</>;
-  if (calibration.kind !== "isotonic" || !calibration.x || !calibration.y) return <>{calibration.kind}{calibration.temperature ? ` ${figure(calibration.temperature)}` : ""}</>;
-  const points = calibration.x.map((x, i) => `${(4 + 56 * x).toFixed(1)},${(60 - 56 * (calibration.y?.[i] ?? 0)).toFixed(1)}`).join(" ");
+  if (calibration.kind !== "isotonic" || !calibration.x || !calibration.y) {
+    return <>{calibration.kind}{calibration.temperature ? ` ${figure(calibration.temperature)}` : ""}</>;
+  }
+  const points = calibration.x.map((x, i) =>
+    `${(4 + 56 * x).toFixed(1)},${(60 - 56 * (calibration.y?.[i] ?? 0)).toFixed(1)}`
+  ).join(" ");
   const label = calibration.x.map((x, i) => `${figure(x)} means ${figure(calibration.y?.[i])}`).join(", ");
   return (
     <svg className="calibration" viewBox="0 0 64 64" role="img" aria-label={`Calibration: ${label}`}>
@@ -139,5 +207,13 @@ function Details({ name, value }: { name: string; value: unknown }) {
 function Report({ name, text }: { name: string; text: string | null | undefined }) {
   if (!text) return <>{NONE}</>;
   const isPage = text.trimStart().startsWith("<");
-  return <button type="button" className="small" onClick={() => download(`${name}.${isPage ? "html" : "md"}`, text, isPage ? "text/html" : "text/markdown")}>Save report</button>;
+  return (
+    <button
+      type="button"
+      className="small"
+      onClick={() => download(`${name}.${isPage ? "html" : "md"}`, text, isPage ? "text/html" : "text/markdown")}
+    >
+      Save report
+    </button>
+  );
 }

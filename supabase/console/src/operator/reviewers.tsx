@@ -15,10 +15,14 @@ export function Reviewers({ client }: { client: SupabaseClient }) {
   const [told, setTold] = useState<string | null>(null);
   const fill = async () => {
     try {
-      const { from_ledger, from_evaluation, planted } = await call<Filled>(client, "slm_fill_review_queue", { p_open: 200 });
+      const { from_ledger, from_evaluation, planted } = await call<Filled>(client, "slm_fill_review_queue", {
+        p_open: 200,
+      });
       setTold(
         from_ledger + from_evaluation > 0
-          ? `${plural(from_ledger, "pair")} from requests, ${from_evaluation} from evaluations and ${planted} planted are new.`
+          ? `${
+            plural(from_ledger, "pair")
+          } from requests, ${from_evaluation} from evaluations and ${planted} planted are new.`
           : "Nothing new: pairs come from the shadow stage (the cloud and the private model answer the same request) of organisations that have a reviewer, and from evaluations.",
       );
     } catch (error) {
@@ -37,8 +41,14 @@ export function Reviewers({ client }: { client: SupabaseClient }) {
       <AsOf polled={polled} />
       <section className="card" aria-label="Queue">
         <h2>Queue</h2>
-        <p>Draws pairs evenly over slices until 200 are open, one in ten with a known answer. A reviewer sees only their own organisation's.</p>
-        <div className="row"><button type="button" className="primary" onClick={fill}>Fill the queue</button><span role="status">{told}</span></div>
+        <p>
+          Draws pairs evenly over slices until 200 are open, one in ten with a known answer. A reviewer sees only their
+          own organisation's.
+        </p>
+        <div className="row">
+          <button type="button" className="primary" onClick={fill}>Fill the queue</button>
+          <span role="status">{told}</span>
+        </div>
       </section>
       {polled.data && (
         <Table
@@ -50,8 +60,25 @@ export function Reviewers({ client }: { client: SupabaseClient }) {
           columns={[
             { name: "Name", value: (row) => row.name ?? row.user_id },
             { name: "Organisation", value: (row) => row.org },
-            { name: "May review", value: (row) => row.is_in ? "yes" : "no", show: (row) => row.is_in ? `since ${at(row.since)}` : "no" },
-            { name: "Change", value: () => "", show: (row) => <button type="button" className="small" onClick={() => admit(row)}>{row.is_in ? "Let out" : "Let in"}<span className="visually-hidden"> {row.name}</span></button> },
+            {
+              name: "May review",
+              value: (row) => row.is_in ? "yes" : "no",
+              show: (row) => row.is_in ? `since ${at(row.since)}` : "no",
+            },
+            {
+              name: "Change",
+              value: () => "",
+              show: (row) => (
+                <button
+                  type="button"
+                  className="small"
+                  onClick={() => admit(row)}
+                >
+                  {row.is_in ? "Let out" : "Let in"}
+                  <span className="visually-hidden">{row.name}</span>
+                </button>
+              ),
+            },
           ]}
         />
       )}

@@ -28,7 +28,9 @@ export function Rollouts({ client }: { client: SupabaseClient }) {
       {data && (
         <>
           <WarningList warnings={data.warnings} />
-          {data.rollouts.map((rollout) => <One key={rollout.feature} rollout={rollout} client={client} onMoved={polled.put} onStale={polled.again} />)}
+          {data.rollouts.map((rollout) => (
+            <One key={rollout.feature} rollout={rollout} client={client} onMoved={polled.put} onStale={polled.again} />
+          ))}
           <Table
             name="Cloud models"
             rows={data.providers}
@@ -38,7 +40,14 @@ export function Rollouts({ client }: { client: SupabaseClient }) {
               { name: "Name", value: (row) => row.name },
               { name: "Model", value: (row) => row.model },
               { name: "From", value: (row) => row.starts_on, show: (row) => day(row.starts_on) },
-              { name: "Ends", value: (row) => row.ends_on, show: (row) => row.ends_on ? `${day(row.ends_on)}, ${row.days_left! > 0 ? `in ${row.days_left} days` : "ended"}` : "no end announced" },
+              {
+                name: "Ends",
+                value: (row) => row.ends_on,
+                show: (row) =>
+                  row.ends_on
+                    ? `${day(row.ends_on)}, ${row.days_left! > 0 ? `in ${row.days_left} days` : "ended"}`
+                    : "no end announced",
+              },
               { name: "Enabled", value: (row) => row.is_enabled ? "yes" : "no" },
               { name: "Rank", value: (row) => row.rank, isNumber: true },
             ]}
@@ -50,7 +59,14 @@ export function Rollouts({ client }: { client: SupabaseClient }) {
             none="No breaker was ever touched: every provider has answered."
             columns={[
               { name: "Provider", value: (row) => row.provider },
-              { name: "State", value: (row) => row.open_until, show: (row) => row.open_until && new Date(row.open_until) > new Date() ? `open until ${at(row.open_until)}` : "closed" },
+              {
+                name: "State",
+                value: (row) => row.open_until,
+                show: (row) =>
+                  row.open_until && new Date(row.open_until) > new Date()
+                    ? `open until ${at(row.open_until)}`
+                    : "closed",
+              },
               { name: "Failures in a row", value: (row) => row.failures, isNumber: true },
               { name: "Last cause", value: (row) => row.last_cause },
             ]}
@@ -68,7 +84,11 @@ function One({ rollout, client, onMoved, onStale }: Props) {
   const here = STAGES.findIndex((place) => place.stage === rollout.stage && place.share === rollout.share);
   const metrics = Object.entries(rollout.guard.metrics ?? {}).map(([name, metric]) => ({ name, ...metric }));
   const buttons: [Action, string, boolean][] = [
-    ["rollback", rollout.previous ? `Roll back to ${nameOf(rollout.previous)}` : "Roll back", rollout.previous === null],
+    [
+      "rollback",
+      rollout.previous ? `Roll back to ${nameOf(rollout.previous)}` : "Roll back",
+      rollout.previous === null,
+    ],
     ["advance", rollout.next ? `Advance to ${nameOf(rollout.next)}` : "Advance", rollout.next === null],
     rollout.is_pinned ? ["unpin", "Unpin", false] : ["pin", "Pin here", false],
     rollout.is_paused ? ["resume", "Resume the guard", false] : ["pause", "Pause the guard", false],
@@ -77,33 +97,82 @@ function One({ rollout, client, onMoved, onStale }: Props) {
     <section className="card" aria-label={`Rollout of ${rollout.feature}`}>
       <h2>{rollout.feature === "risk" ? "Risk coach" : "Planning assistant"}: {nameOf(rollout)}</h2>
       <ol className="stages" aria-label="Stages">
-        {STAGES.map((place, i) => <li key={nameOf(place)} aria-current={i === here ? "step" : undefined} className={i < here ? "past" : ""}>{nameOf(place)}</li>)}
+        {STAGES.map((place, i) => (
+          <li key={nameOf(place)} aria-current={i === here ? "step" : undefined} className={i < here ? "past" : ""}>
+            {nameOf(place)}
+          </li>
+        ))}
       </ol>
       <p>
         Since {at(rollout.since)}: {rollout.reason}
         {rollout.is_pinned && <span className="tag strong">pinned</span>}
         {rollout.is_paused && <span className="tag warn-tag">guard paused</span>}
-        {rollout.min_confidence > 0 && <span className="tag">answers under confidence {rollout.min_confidence} go on</span>}
+        {rollout.min_confidence > 0 && (
+          <span className="tag">answers under confidence {rollout.min_confidence} go on</span>
+        )}
       </p>
       <div className="row">
         {buttons.map(([name, label, isOff]) => (
-          <button key={name} type="button" disabled={isOff} aria-expanded={action === name} onClick={() => setAction(action === name ? null : name)}>{label}</button>
+          <button
+            key={name}
+            type="button"
+            disabled={isOff}
+            aria-expanded={action === name}
+            onClick={() => setAction(action === name ? null : name)}
+          >
+            {label}
+          </button>
         ))}
       </div>
-      {action && <Why key={action} action={action} label={buttons.find(([name]) => name === action)?.[1] ?? action} {...{ rollout, client, onMoved, onStale }} onDone={() => setAction(null)} />}
+      {action && (
+        <Why
+          key={action}
+          action={action}
+          label={buttons.find(([name]) => name === action)?.[1] ?? action}
+          {...{ rollout, client, onMoved, onStale }}
+          onDone={() => setAction(null)}
+        />
+      )}
       <Table
         name={`What the guard sees, ${rollout.feature}`}
         rows={metrics}
         rowKey={(row) => row.name}
-        none={rollout.stage === "off" ? "The guard rests while the feature is off." : "The guard has not looked since this stage began: schedule python -m trainer upkeep."}
+        none={rollout.stage === "off"
+          ? "The guard rests while the feature is off."
+          : "The guard has not looked since this stage began: schedule python -m trainer upkeep."}
         columns={[
           { name: "Metric", value: (row) => row.name },
-          { name: "Private model bad", value: (row) => row.candidate_bad, show: (row) => `${count(row.candidate_bad)} of ${count(row.candidate)}`, isNumber: true },
-          { name: "Share", value: (row) => row.candidate ? row.candidate_bad / row.candidate : null, show: (row) => percent(row.candidate ? row.candidate_bad / row.candidate : null), isNumber: true },
-          { name: "Cloud bad", value: (row) => row.control_bad, show: (row) => `${count(row.control_bad)} of ${count(row.control)}`, isNumber: true },
+          {
+            name: "Private model bad",
+            value: (row) => row.candidate_bad,
+            show: (row) => `${count(row.candidate_bad)} of ${count(row.candidate)}`,
+            isNumber: true,
+          },
+          {
+            name: "Share",
+            value: (row) => row.candidate ? row.candidate_bad / row.candidate : null,
+            show: (row) => percent(row.candidate ? row.candidate_bad / row.candidate : null),
+            isNumber: true,
+          },
+          {
+            name: "Cloud bad",
+            value: (row) => row.control_bad,
+            show: (row) => `${count(row.control_bad)} of ${count(row.control)}`,
+            isNumber: true,
+          },
           { name: "Line", value: (row) => row.line, show: (row) => percent(row.line), isNumber: true },
-          { name: "Evidence that it is worse", value: (row) => row.evidence_worse, show: (row) => figure(row.evidence_worse, 1), isNumber: true },
-          { name: "Evidence that it is good", value: (row) => row.evidence_good, show: (row) => `${figure(row.evidence_good, 1)} of 20`, isNumber: true },
+          {
+            name: "Evidence that it is worse",
+            value: (row) => row.evidence_worse,
+            show: (row) => figure(row.evidence_worse, 1),
+            isNumber: true,
+          },
+          {
+            name: "Evidence that it is good",
+            value: (row) => row.evidence_good,
+            show: (row) => `${figure(row.evidence_good, 1)} of 20`,
+            isNumber: true,
+          },
         ]}
       />
       <Table
@@ -134,7 +203,14 @@ function Why({ action, label, rollout, client, onMoved, onStale, onDone }: WhyPr
   const move = async () => {
     setBusy(true);
     try {
-      onMoved(await call<Found>(client, "slm_operator_move", { p_feature: rollout.feature, p_action: action, p_reason: reason, p_seen: seen.current }));
+      onMoved(
+        await call<Found>(client, "slm_operator_move", {
+          p_feature: rollout.feature,
+          p_action: action,
+          p_reason: reason,
+          p_seen: seen.current,
+        }),
+      );
       onDone();
     } catch (error) {
       setFault(said(error));
@@ -143,10 +219,23 @@ function Why({ action, label, rollout, client, onMoved, onStale, onDone }: WhyPr
     }
   };
   return (
-    <form className="why" onSubmit={(event) => { event.preventDefault(); void move(); }}>
+    <form
+      className="why"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void move();
+      }}
+    >
       <label className="text">
         Why? It is written down with your name.
-        <input autoFocus value={reason} maxLength={500} required onChange={(event) => setReason(event.target.value)} onKeyDown={(event) => event.key === "Escape" && onDone()} />
+        <input
+          autoFocus
+          value={reason}
+          maxLength={500}
+          required
+          onChange={(event) => setReason(event.target.value)}
+          onKeyDown={(event) => event.key === "Escape" && onDone()}
+        />
       </label>
       {fault && <p className="fault" role="alert">{fault}</p>}
       <div className="row">

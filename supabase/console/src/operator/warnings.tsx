@@ -11,5 +11,7 @@ export function Warnings({ client }: { client: SupabaseClient }) {
 }
 
 export function WarningList({ warnings }: { warnings: string[] }) {
-  return warnings.length === 0 ? null : <ul className="warn" aria-label="Warnings">{warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>;
+  return warnings.length === 0
+    ? null
+    : <ul className="warn" aria-label="Warnings">{warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>;
 }

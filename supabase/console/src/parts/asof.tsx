@@ -6,7 +6,9 @@ export function AsOf({ polled }: { polled: Pick<Polled<unknown>, "fault" | "at">
   return (
     <p className="as-of">
       {polled.fault && <span className="fault" role="alert">{polled.fault}</span>}
-      <span className="quiet">{polled.at ? `As of ${clockTime(polled.at)}, asked again every 10 seconds` : polled.fault ? "" : "Fetching…"}</span>
+      <span className="quiet">
+        {polled.at ? `As of ${clockTime(polled.at)}, asked again every 10 seconds` : polled.fault ? "" : "Fetching…"}
+      </span>
     </p>
   );
 }

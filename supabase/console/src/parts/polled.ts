@@ -4,7 +4,13 @@ import { said } from "../project.ts";
 
 const EVERY_MS = 10_000;
 
-export type Polled<T> = { data: T | null; fault: string | null; at: string | null; again: () => void; put: (data: T) => void };
+export type Polled<T> = {
+  data: T | null;
+  fault: string | null;
+  at: string | null;
+  again: () => void;
+  put: (data: T) => void;
+};
 
 export function usePolled<T>(ask: () => Promise<T>): Polled<T> {
   const [data, setData] = useState<T | null>(null);
@@ -19,7 +25,10 @@ export function usePolled<T>(ask: () => Promise<T>): Polled<T> {
   }, []);
   const again = useCallback(() => {
     const mine = ++turn.current;
-    ask().then((found) => mine === turn.current && put(found), (error) => mine === turn.current && setFault(said(error)));
+    ask().then(
+      (found) => mine === turn.current && put(found),
+      (error) => mine === turn.current && setFault(said(error)),
+    );
   }, [ask, put]);
   useEffect(() => {
     again();

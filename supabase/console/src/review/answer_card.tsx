@@ -14,7 +14,14 @@ const BADGES: Record<RiskOutput["risk_level"], string> = { low: "On Track", medi
 
 export const isRisk = (answer: Answer): answer is RiskOutput => "risk_level" in answer;
 
-type Props = { letter: "A" | "B"; answer: Answer; title: string; chosen: boolean; onChoose: () => void; children?: ReactNode };
+type Props = {
+  letter: "A" | "B";
+  answer: Answer;
+  title: string;
+  chosen: boolean;
+  onChoose: () => void;
+  children?: ReactNode;
+};
 
 export function AnswerCard({ letter, answer, title, chosen, onChoose, children }: Props) {
   return (
@@ -44,7 +51,10 @@ function Coach({ answer, title }: { answer: RiskOutput; title: string }) {
 
 function Plan({ answer }: { answer: PlanOutput }) {
   const hours = answer.suggested_plan.reduce((sum, step) => sum + step.duration, 0);
-  const phases = Object.entries(PHASES).map(([phase, name]) => ({ name, steps: answer.suggested_plan.filter((step) => step.phase === phase) }));
+  const phases = Object.entries(PHASES).map(([phase, name]) => ({
+    name,
+    steps: answer.suggested_plan.filter((step) => step.phase === phase),
+  }));
   return (
     <div className="plan">
       {phases.filter(({ steps }) => steps.length > 0).map(({ name, steps }) => (
@@ -53,7 +63,8 @@ function Plan({ answer }: { answer: PlanOutput }) {
           <ul>
             {steps.map((step, i) => (
               <li key={i}>
-                <span>{step.title}</span> <span className="quiet">{step.duration} h</span> <span className={`dot ${step.risk}`}>{step.risk} risk</span>
+                <span>{step.title}</span> <span className="quiet">{step.duration} h</span>{" "}
+                <span className={`dot ${step.risk}`}>{step.risk} risk</span>
               </li>
             ))}
           </ul>

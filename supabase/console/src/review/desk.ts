@@ -5,7 +5,11 @@
 import type { Answer, Next, Pair, Review, Score, Verdict } from "../shapes.ts";
 
 /** What waits to be sent, in order. `tried`: it may have arrived although nobody said so. */
-export type Operation = { kind: "submit"; review: Review; tried: boolean } | { kind: "undo"; id: string; tried: boolean };
+export type Operation = { kind: "submit"; review: Review; tried: boolean } | {
+  kind: "undo";
+  id: string;
+  tried: boolean;
+};
 export type Draft = {
   item_id: string;
   verdict: Verdict | null;

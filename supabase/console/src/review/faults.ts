@@ -24,13 +24,20 @@ export type Faults = { shape: string[]; wording: string[] };
 
 export function faultsOf(pair: Pair, answer: Answer): Faults {
   const { errors } = validators[pair.feature].validate(answer);
-  const shape = errors.filter((it) => !["properties", "items", "$ref"].includes(it.keyword)).map((it) => `${where(it.instanceLocation)}: ${what(it.keyword, it.error)}`);
+  const shape = errors.filter((it) => !["properties", "items", "$ref"].includes(it.keyword)).map((it) =>
+    `${where(it.instanceLocation)}: ${what(it.keyword, it.error)}`
+  );
   if (shape.length > 0) return { shape, wording: [] };
-  return { shape, wording: [...new Set(reject(pair.feature, pair.prompt_input, answer).map((fault) => SAID[fault] ?? fault))] };
+  return {
+    shape,
+    wording: [...new Set(reject(pair.feature, pair.prompt_input, answer).map((fault) => SAID[fault] ?? fault))],
+  };
 }
 
 function where(location: string): string {
-  return location.replace(/^#\/?/, "").split("/").map((part) => /^\d+$/.test(part) ? String(Number(part) + 1) : part.replaceAll("_", " ")).join(" ") || "answer";
+  return location.replace(/^#\/?/, "").split("/").map((part) =>
+    /^\d+$/.test(part) ? String(Number(part) + 1) : part.replaceAll("_", " ")
+  ).join(" ") || "answer";
 }
 
 function what(keyword: string, error: string): string {

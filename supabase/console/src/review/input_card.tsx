@@ -32,11 +32,17 @@ function RiskTask({ task }: { task: RiskInput }) {
         <span className="tag">Figures say: {task.level} risk</span>
       </p>
       <div className="bars">
-        <Bar name="Work done" percent={task.done_percent} note={steps ? `${task.steps_done} of ${steps} steps` : "no steps"} />
+        <Bar
+          name="Work done"
+          percent={task.done_percent}
+          note={steps ? `${task.steps_done} of ${steps} steps` : "no steps"}
+        />
         <Bar
           name="Time used"
           percent={task.gone_percent}
-          note={task.budget_minutes ? `of ${minutes(task.budget_minutes)} planned${task.left ? `, ${task.left} left` : ""}` : "no time planned"}
+          note={task.budget_minutes
+            ? `of ${minutes(task.budget_minutes)} planned${task.left ? `, ${task.left} left` : ""}`
+            : "no time planned"}
         />
       </div>
       <p className="quiet">
@@ -53,7 +59,12 @@ function Bar({ name, percent, note }: { name: string; percent: number; note: str
       <span>
         <strong>{name} {percent} %</strong> <span className="quiet">{note}</span>
       </span>
-      <progress max={100} value={Math.min(100, percent)} aria-label={`${name}, percent`} className={percent > 100 ? "over" : ""} />
+      <progress
+        max={100}
+        value={Math.min(100, percent)}
+        aria-label={`${name}, percent`}
+        className={percent > 100 ? "over" : ""}
+      />
     </div>
   );
 }
@@ -64,7 +75,9 @@ function PlanTask({ task }: { task: PlanInput }) {
       <p className="eyebrow">Planning assistant · a plan for this task</p>
       <h2 id="input-title">{task.title}</h2>
       <p className="said">{task.description}</p>
-      {task.skills.length > 0 && <p className="tags">{task.skills.map((skill) => <span className="tag" key={skill}>{skill}</span>)}</p>}
+      {task.skills.length > 0 && (
+        <p className="tags">{task.skills.map((skill) => <span className="tag" key={skill}>{skill}</span>)}</p>
+      )}
       {task.similar.length > 0 && (
         <details>
           <summary>Earlier tasks it was shown as a guide ({task.similar.length})</summary>

@@ -25,7 +25,13 @@ export function Review({ client, user }: { client: SupabaseClient; user: string 
   const state = useDesk(client, user);
   const { desk, connection, fault, isElsewhere } = state;
   const now = current(desk);
-  if (isElsewhere) return <Empty title="Reviewing is open in another window">Go on there, or close it: this page goes on by itself then.</Empty>;
+  if (isElsewhere) {
+    return (
+      <Empty isPage title="Reviewing is open in another window">
+        Go on there, or close it: this page goes on by itself then.
+      </Empty>
+    );
+  }
   if (!now && connection === "connecting") return <p role="status">Fetching pairs…</p>;
   return (
     <>
@@ -33,18 +39,27 @@ export function Review({ client, user }: { client: SupabaseClient; user: string 
       {fault && <p className="fault" role="alert">{fault}</p>}
       {desk.refused.length > 0 && (
         <div className="fault" role="alert">
-          <p>{plural(desk.refused.length, "verdict was", "verdicts were")} not taken: {[...new Set(desk.refused)].join("; ")}</p>
-          <button type="button" className="small" onClick={() => state.change((desk) => ({ ...desk, refused: [] }))}>Understood</button>
+          <p>
+            {plural(desk.refused.length, "verdict was", "verdicts were")} not taken:{" "}
+            {[...new Set(desk.refused)].join("; ")}
+          </p>
+          <button type="button" className="small" onClick={() => state.change((desk) => ({ ...desk, refused: [] }))}>
+            Understood
+          </button>
         </div>
       )}
-      {now ? <Judge key={now.pair.id} pair={now.pair} draft={now.draft} state={state} /> : (
-        <Empty title="Nothing to review now">
-          {connection === "off"
-            ? "There is no connection. What you said is kept here and sent when it is back."
-            : "You have judged every pair there is. New ones come when an operator fills the queue; this page looks for them by itself."}
-          {desk.past.length > 0 && <button type="button" onClick={() => state.change(undone)}>Undo the last verdict</button>}
-        </Empty>
-      )}
+      {now
+        ? <Judge key={now.pair.id} pair={now.pair} draft={now.draft} state={state} />
+        : (
+          <Empty isPage title="Nothing to review now">
+            {connection === "off"
+              ? "There is no connection. What you said is kept here and sent when it is back."
+              : "You have judged every pair there is. New ones come when an operator fills the queue; this page looks for them by itself."}
+            {desk.past.length > 0 && (
+              <button type="button" onClick={() => state.change(undone)}>Undo the last verdict</button>
+            )}
+          </Empty>
+        )}
     </>
   );
 }
@@ -76,7 +91,11 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
   }, [change, pair.id]);
 
   const base: "a" | "b" = draft.verdict === "b" ? "b" : "a";
-  const shown = useMemo<Answer | null>(() => draft.editing ? draft.corrected ?? pair[draft.editing] : draft.corrected, [draft.editing, draft.corrected, pair]);
+  const shown = useMemo<Answer | null>(() => draft.editing ? draft.corrected ?? pair[draft.editing] : draft.corrected, [
+    draft.editing,
+    draft.corrected,
+    pair,
+  ]);
   const faults = useMemo(() => shown ? faultsOf(pair, shown) : { shape: [], wording: [] }, [pair, shown]);
   const problem = draft.verdict === null
     ? "Choose a verdict"
@@ -104,14 +123,18 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
     );
   }, [problem, draft, change, pair.id, seconds]);
 
-  const edit = useCallback(() => put({ editing: draft.editing ?? base, corrected: draft.corrected ?? structuredClone(pair[base]) }), [put, draft, base, pair]);
+  const edit = useCallback(
+    () => put({ editing: draft.editing ?? base, corrected: draft.corrected ?? structuredClone(pair[base]) }),
+    [put, draft, base, pair],
+  );
   const undo = useCallback(() => change(undone), [change]);
 
   useEffect(() => title.current?.focus({ preventScroll: true }), []);
   useEffect(() => scrollTo({ top: 0 }), []);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
-      const isTyping = event.target instanceof HTMLElement && event.target.closest("input:not([type=radio], [type=checkbox]), textarea, select") !== null;
+      const isTyping = event.target instanceof HTMLElement &&
+        event.target.closest("input:not([type=radio], [type=checkbox]), textarea, select") !== null;
       if (event.ctrlKey || event.metaKey || event.altKey || !usesKeys) return;
       if (isTyping) {
         if (event.key === "Escape") (event.target as HTMLElement).blur();
@@ -125,7 +148,9 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
       else if (key === "0") put({ scores: {} });
       else if (key === "E") edit();
       else if (key === "U") undo();
-      else if (key === "ENTER" && !(event.target instanceof HTMLElement && event.target.closest("button, a, summary"))) submit();
+      else if (
+        key === "ENTER" && !(event.target instanceof HTMLElement && event.target.closest("button, a, summary"))
+      ) submit();
       else return;
       event.preventDefault();
     };
@@ -137,7 +162,13 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
     const side = letter === "A" ? "a" : "b";
     const isEdited = draft.editing === side && shown !== null;
     return (
-      <AnswerCard letter={letter} answer={pair[side]} title={pair.prompt_input.title} chosen={draft.verdict === side} onChoose={() => put({ verdict: side })}>
+      <AnswerCard
+        letter={letter}
+        answer={pair[side]}
+        title={pair.prompt_input.title}
+        chosen={draft.verdict === side}
+        onChoose={() => put({ verdict: side })}
+      >
         {isEdited && (
           <AnswerEditor
             answer={shown}
@@ -164,7 +195,13 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
       <section className="card verdict" aria-label="Verdict">
         <div className="row" role="group" aria-label="Which answer is better?">
           {VERDICTS.map(({ verdict, key, name }) => (
-            <button key={verdict} type="button" aria-pressed={draft.verdict === verdict} className="choice" onClick={() => put({ verdict })}>
+            <button
+              key={verdict}
+              type="button"
+              aria-pressed={draft.verdict === verdict}
+              className="choice"
+              onClick={() => put({ verdict })}
+            >
               {name} {usesKeys && <kbd>{key}</kbd>}
             </button>
           ))}
@@ -173,14 +210,32 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
           ? (
             <label className="text">
               Why do you skip it?
-              <input autoFocus value={draft.reason} maxLength={1000} onChange={(event) => put({ reason: event.target.value })} onKeyDown={(event) => event.key === "Enter" && submit()} />
+              <input
+                autoFocus
+                value={draft.reason}
+                maxLength={1000}
+                onChange={(event) => put({ reason: event.target.value })}
+                onKeyDown={(event) => event.key === "Enter" && submit()}
+              />
             </label>
           )
-          : <Scores draft={draft} usesKeys={usesKeys} onScore={(score, value) => put({ scores: { ...draft.scores, [score]: value } })} />}
+          : (
+            <Scores
+              draft={draft}
+              usesKeys={usesKeys}
+              onScore={(score, value) => put({ scores: { ...draft.scores, [score]: value } })}
+            />
+          )}
         <div className="row">
-          <button type="button" className="primary" onClick={submit} disabled={problem !== null}>Submit {usesKeys && <kbd>Enter</kbd>}</button>
-          <button type="button" className="quiet-button" onClick={edit}>Correct {base.toUpperCase()} {usesKeys && <kbd>E</kbd>}</button>
-          <button type="button" className="quiet-button" onClick={undo} disabled={desk.past.length === 0}>Undo last {usesKeys && <kbd>U</kbd>}</button>
+          <button type="button" className="primary" onClick={submit} disabled={problem !== null}>
+            Submit {usesKeys && <kbd>Enter</kbd>}
+          </button>
+          <button type="button" className="quiet-button" onClick={edit}>
+            Correct {base.toUpperCase()} {usesKeys && <kbd>E</kbd>}
+          </button>
+          <button type="button" className="quiet-button" onClick={undo} disabled={desk.past.length === 0}>
+            Undo last {usesKeys && <kbd>U</kbd>}
+          </button>
           <span className="quiet" role="status">{problem ?? "Ready to submit"}</span>
           <label className="check">
             <input
@@ -202,18 +257,29 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
 type ScoresProps = { draft: Draft; usesKeys: boolean; onScore: (score: Score, value: number) => void };
 
 function Scores({ draft, usesKeys, onScore }: ScoresProps) {
-  const of = draft.verdict === "a" || draft.verdict === "b" ? `of answer ${draft.verdict.toUpperCase()}` : "of both answers";
+  const of = draft.verdict === "a" || draft.verdict === "b"
+    ? `of answer ${draft.verdict.toUpperCase()}`
+    : "of both answers";
   return (
     <fieldset className="scores">
       <legend>
-        Scores {of}, 1 poor to 5 excellent (not required){usesKeys && <> <kbd>1</kbd>–<kbd>5</kbd> in turn, <kbd>0</kbd> clears</>}
+        Scores {of}, 1 poor to 5 excellent (not required){usesKeys && (
+          <>
+            <kbd>1</kbd>–<kbd>5</kbd> in turn, <kbd>0</kbd> clears
+          </>
+        )}
       </legend>
       {SCORES.map((score) => (
         <div key={score} className="score" role="radiogroup" aria-label={ASKED[score]}>
           <span aria-hidden="true">{ASKED[score]}</span>
           {[1, 2, 3, 4, 5].map((value) => (
             <label key={value}>
-              <input type="radio" name={`${score}-${draft.item_id}`} checked={draft.scores[score] === value} onChange={() => onScore(score, value)} />
+              <input
+                type="radio"
+                name={`${score}-${draft.item_id}`}
+                checked={draft.scores[score] === value}
+                onChange={() => onScore(score, value)}
+              />
               {value}
             </label>
           ))}
@@ -235,7 +301,10 @@ function useSeconds(before: number): () => number {
     document.addEventListener("visibilitychange", look);
     return () => document.removeEventListener("visibilitychange", look);
   }, []);
-  return useCallback(() => spent.current + (since.current === null ? 0 : (performance.now() - since.current) / 1000), []);
+  return useCallback(
+    () => spent.current + (since.current === null ? 0 : (performance.now() - since.current) / 1000),
+    [],
+  );
 }
 
 /** A UUID also where the page came over plain HTTP, which has no crypto.randomUUID. */

@@ -94,9 +94,10 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     };
   }, [sync, desk.waiting.length, connection]);
 
+  // Asking for more is for when a pair has left the desk, not for each answer that brought none.
   useEffect(() => {
-    if (!isElsewhere && (desk.waiting.some((it) => !it.tried) || desk.held.length < FEW)) void sync();
-  }, [desk, isElsewhere, sync]);
+    if (!isElsewhere && (latest.current.waiting.length > 0 || latest.current.held.length < FEW)) void sync();
+  }, [desk.waiting.length, desk.held.length, isElsewhere, sync]);
 
   return { desk, change, connection, fault, isElsewhere };
 }
