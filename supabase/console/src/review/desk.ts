@@ -87,16 +87,15 @@ export function undone(desk: Desk): Desk {
   };
 }
 
-/** More pairs from the database; what is on the desk, or was judged here and is not sent yet, does not come twice. */
-export function received(desk: Desk, next: Next): Desk {
+/**
+ * More pairs from the database; what is on the desk, or was judged here, does not come twice. `isCounted`: nothing was
+ * judged while the answer was on its way, so its counts are right.
+ */
+export function received(desk: Desk, next: Next, isCounted: boolean): Desk {
   const unsent = desk.waiting.flatMap((it) => it.kind === "submit" ? [it.review.item_id] : []);
-  const known = new Set([...desk.held.map((pair) => pair.id), ...unsent]);
-  return {
-    ...desk,
-    held: [...desk.held, ...next.items.filter((pair) => !known.has(pair.id))],
-    done: next.done + unsent.length,
-    left: Math.max(0, next.left - unsent.length),
-  };
+  const known = new Set([...desk.held.map((pair) => pair.id), ...unsent, ...desk.past.map((it) => it.pair.id)]);
+  const held = [...desk.held, ...next.items.filter((pair) => !known.has(pair.id))];
+  return isCounted ? { ...desk, held, done: next.done, left: next.left } : { ...desk, held };
 }
 
 export function tried(desk: Desk): Desk {

@@ -41,10 +41,12 @@ Deno.test("undone() revokes what may have arrived", () => {
 
 Deno.test("undone() without anything to undo changes nothing", () => assert.equal(undone(desk), desk));
 
-Deno.test("received() brings nothing twice: neither what lies there nor what was judged and not sent", () => {
-  const after = received(submitted(desk, review("1")), { items: [pair("1"), pair("2"), pair("3")], done: 0, left: 3 });
+Deno.test("received() brings nothing twice: neither what lies there nor what was judged", () => {
+  const next = { items: [pair("1"), pair("2"), pair("3")], done: 9, left: 9 };
+  const after = received(submitted(desk, review("1")), next, false);
   assert.deepEqual(after.held.map((it) => it.id), ["2", "3"]);
-  assert.deepEqual([after.done, after.left], [1, 2]);
+  assert.deepEqual([after.done, after.left], [1, 1]);
+  assert.deepEqual(received(sent(after, null), next, true).done, 9);
 });
 
 Deno.test("sent() says what was refused, and goes on", () => {

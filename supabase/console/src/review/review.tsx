@@ -23,7 +23,7 @@ const ASKED: Record<Score, string> = { correctness: "Correct", usefulness: "Usef
 
 export function Review({ client, user }: { client: SupabaseClient; user: string }) {
   const state = useDesk(client, user);
-  const { desk, connection, fault, isElsewhere } = state;
+  const { desk, connection, fault, isElsewhere, isDry } = state;
   const now = current(desk);
   if (isElsewhere) {
     return (
@@ -32,7 +32,7 @@ export function Review({ client, user }: { client: SupabaseClient; user: string 
       </Empty>
     );
   }
-  if (!now && connection === "connecting") return <p role="status">Fetching pairs…</p>;
+  if (!now && !isDry && connection !== "off" && !fault) return <p role="status">Fetching pairs…</p>;
   return (
     <>
       <Standing state={state} />
@@ -129,8 +129,10 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
   );
   const undo = useCallback(() => change(undone), [change]);
 
-  useEffect(() => title.current?.focus({ preventScroll: true }), []);
-  useEffect(() => scrollTo({ top: 0 }), []);
+  useEffect(() => {
+    title.current?.focus({ preventScroll: true });
+    scrollTo({ top: 0 });
+  }, []);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       const isTyping = event.target instanceof HTMLElement &&
@@ -169,15 +171,17 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
         chosen={draft.verdict === side}
         onChoose={() => put({ verdict: side })}
       >
-        {isEdited && (
-          <AnswerEditor
-            answer={shown}
-            faults={faults}
-            onChange={(corrected) => put({ corrected })}
-            onDone={() => put({ editing: null })}
-            onDrop={() => put({ editing: null, corrected: null })}
-          />
-        )}
+        {isEdited
+          ? (
+            <AnswerEditor
+              answer={shown}
+              faults={faults}
+              onChange={(corrected) => put({ corrected })}
+              onDone={() => put({ editing: null })}
+              onDrop={() => put({ editing: null, corrected: null })}
+            />
+          )
+          : null}
       </AnswerCard>
     );
   };

@@ -17,6 +17,8 @@ export type DeskState = {
   fault: string | null;
   /** Whether another window of this browser has the desk. */
   isElsewhere: boolean;
+  /** Whether the database was asked and had no more pairs. */
+  isDry: boolean;
 };
 
 export function useDesk(client: SupabaseClient, user: string): DeskState {
@@ -24,6 +26,7 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
   const [connection, setConnection] = useState<DeskState["connection"]>("connecting");
   const [fault, setFault] = useState<string | null>(null);
   const [isElsewhere, setElsewhere] = useState(false);
+  const [isDry, setDry] = useState(false);
   const latest = useRef(desk);
   const isBusy = useRef(false);
   const again = useRef(false);
@@ -32,6 +35,7 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     latest.current = step(latest.current);
     save(user, latest.current);
     setDesk(latest.current);
+    if (latest.current.held.length > 0) setDry(false);
   }, [user]);
 
   const sync = useCallback(async () => {
@@ -45,9 +49,11 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
         again.current = false;
         await send(client, () => latest.current, change);
         if (latest.current.held.length < FEW) {
+          const last = latest.current.past.at(-1)?.review.id;
           const next = await call<Next>(client, "slm_next_review", { p_count: AT_ONCE });
-          if (latest.current.waiting.length === 0) change((desk) => received(desk, next));
-          else again.current = true;
+          const { past, waiting } = latest.current;
+          change((desk) => received(desk, next, waiting.length === 0 && past.at(-1)?.review.id === last));
+          setDry(latest.current.held.length === 0);
         }
       } while (again.current);
       setConnection("on");
@@ -99,7 +105,7 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     if (!isElsewhere && (latest.current.waiting.length > 0 || latest.current.held.length < FEW)) void sync();
   }, [desk.waiting.length, desk.held.length, isElsewhere, sync]);
 
-  return { desk, change, connection, fault, isElsewhere };
+  return { desk, change, connection, fault, isElsewhere, isDry };
 }
 
 /** Sends what waits, one by one; what the database refuses is set aside, anything else stays and is thrown. */
