@@ -13,8 +13,9 @@ from shared_schemas.closed import Closed
 InputT = TypeVar("InputT", bound=Closed)
 OutputT = TypeVar("OutputT", bound=Closed)
 
-PromptStyle = Literal["tag", "instructions"]
-"""How a model is told what to do: a tuned model by a one-word tag, any other by instructions."""
+PromptStyle = Literal["brief", "tag", "instructions"]
+"""How a model is told what to do: by instructions; a tuned model by a one-word tag; by `brief`, one that was also trained to
+read an input's values without their names."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Feature(Generic[InputT, OutputT]):
     `prose` lists the texts of an output that a person would read, for ROUGE-L and repetition checks.
     `max_tokens` bounds an answer; reaching it is an error, never a truncated answer.
     `golden` is an everyday input that a model must answer acceptably before it takes traffic.
+    `brief` names the fields that a brief prompt holds, in its order: what few inputs differ in comes first, so that prompts
+    begin alike, and what people typed comes last.
     """
 
     name: str
@@ -46,17 +49,19 @@ class Feature(Generic[InputT, OutputT]):
     score: Callable[[OutputT, OutputT], Mapping[str, float]]
     prose: Callable[[OutputT], Sequence[str]]
     golden: InputT
+    brief: Sequence[str]
 
     def prompt_version(self, style: PromptStyle) -> str:
         return f"{self.version}/{style}"
 
     def messages(self, prompt_input: InputT, style: PromptStyle) -> list[Message]:
-        """The exact messages a model sees: constant first part, then the compact JSON of the input."""
-        return [*self.constant_messages(style), Message("user", compact_json(prompt_input))]
+        """The exact messages a model sees: constant first part, then the compact JSON of the input, or of its values."""
+        told = brief_json(prompt_input, self.brief) if style == "brief" else compact_json(prompt_input)
+        return [*self.constant_messages(style), Message("user", told)]
 
     def constant_messages(self, style: PromptStyle) -> list[Message]:
         """The part that is the same for every input."""
-        return [Message("system", self.name if style == "tag" else self.instructions)]
+        return [Message("system", self.instructions if style == "instructions" else self.name)]
 
     def output_schema(self) -> dict[str, Any]:
         return self.output.model_json_schema()
@@ -71,3 +76,15 @@ AnyFeature: TypeAlias = Feature[Any, Any]
 def compact_json(shape: Closed) -> str:
     """JSON without spaces, keys in declared order: the same bytes as `JSON.stringify` gives in TypeScript."""
     return json.dumps(shape.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+
+
+def brief_json(shape: Closed, fields: Sequence[str]) -> str:
+    """The values of these fields as a JSON array without spaces; objects inside are arrays of their values, in declared order."""
+    values = shape.model_dump(mode="json")
+    return json.dumps([_values(values[field]) for field in fields], ensure_ascii=False, separators=(",", ":"))
+
+
+def _values(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [_values(inner) for inner in value.values()]
+    return [_values(inner) for inner in value] if isinstance(value, list) else value

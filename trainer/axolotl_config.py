@@ -1,7 +1,7 @@
 """Owns the settings of a fine-tune and writes them as Axolotl reads them. Knows nothing of data or of running."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -20,6 +20,8 @@ class LoraRecipe(Closed):
     sequence_len: int = 1024
     warmup_steps: int = 20
     seed: int = Field(default=7, ge=0)
+    rounded_to: Literal["Q4_0"] | None = None
+    """The quantisation that the weights feel in training (trainer/quantisation_aware.py); served in any other, they lose by it."""
 
 
 def axolotl_config(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, init: Path | None = None) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path, data: Path, out: Path, ini
         "datasets": [{"path": str(data), "type": "chat_template", "field_messages": "messages", "roles_to_train": ["assistant"], "train_on_eos": "turn"}],
         "dataset_prepared_path": str(out / "prepared"),
         "output_dir": str(out),
-        "plugins": ["trainer.axolotl_plugin.CpuBfloat16"],
+        "plugins": ["trainer.axolotl_plugin.CpuBfloat16", *(["trainer.quantisation_aware.Q4Aware"] if recipe.rounded_to else [])],
         "adapter": "lora",
         "lora_r": recipe.rank,
         "lora_alpha": recipe.alpha,

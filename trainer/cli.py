@@ -24,6 +24,7 @@ from trainer.data import report, vault
 from trainer.data.cli import add_commands as add_data_commands
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
+from trainer.evaluation import command as evaluation
 from trainer.finetune import REPOSITORY
 from trainer.starter import CONTEXT_TOKENS, StarterOptions, make_data, read_examples, run_starter
 from trainer.status import read_status, show_status
@@ -33,8 +34,9 @@ EXAMPLES = """\
 examples:
   scripts/setup-axolotl && python -m trainer starter      train, export, check and publish the starter adapter
   python -m trainer starter --risk 40 --plan 40 --held-out 10 --publish /tmp/tiny --work-dir /tmp/work
-  python -m trainer evaluate                              the starter adapter on its held-out examples
-  python -m trainer evaluate --adapter none --limit 40    the untuned base, told by instructions
+  python -m trainer evaluate                              the service's model and the untuned base on the gold set
+  python -m trainer evaluate --models .stack/candidate,active,base,baseline --fail-under accepted=0.95,rouge_l=0.5
+  python -m trainer evaluate --adapter none --limit 40    the untuned base on the starter's held-out examples
   python -m trainer data                                  the app's history, read and cleaned (data --help)
   python -m trainer vault record --model gpt-4o-mini      the baseline's answers to the gold set, once
   python -m trainer report                                .stack/data/report.html: what the dataset is made of
@@ -75,9 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     starter.add_argument("--axolotl", type=Path, default=REPOSITORY / ".axolotl", help="Axolotl's environment (default: .axolotl)")
     starter.set_defaults(run=_starter)
 
-    judge = commands.add_parser("evaluate", help="judge a model on the starter's held-out examples")
-    judge.add_argument("--adapter", type=Path, default=STARTER, help="folder of the adapter, or 'none' for the untuned base (default: the starter)")
-    judge.add_argument("--limit", type=_natural, default=defaults.held_out, help="examples of each feature (default: %(default)s)")
+    judge = commands.add_parser("evaluate", help="judge models on the gold set; where there is none, an adapter on the starter's held-out examples")
+    evaluation.add_options(judge, work=report.WORK)
+    judge.add_argument("--adapter", type=Path, help="judge this adapter's folder, or 'none', on the starter's held-out examples instead")
+    judge.add_argument("--limit", type=_natural, help="examples of each feature (default: all)")
     judge.add_argument("--json", action="store_true", help="print JSON instead of a table")
     judge.set_defaults(run=_evaluate)
 
@@ -144,9 +147,19 @@ def _starter(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    files = find_model(Settings(adapter_path=options.adapter))
-    check_same_held_out(options.adapter)
-    examples = [example for feature in FEATURES for example in held_out(feature)[: options.limit]]
+    """By the gold set, unless an adapter is named or there is none and nothing says what to judge by."""
+    features = list(FEATURES) if options.feature == "all" else [options.feature]
+    if options.adapter is None and (options.gold or options.fail_under or evaluation.has_gold(options.work_dir, features)):
+        evaluation.run(options, _progress)
+    else:
+        _evaluate_starter(options, features)
+
+
+def _evaluate_starter(options: argparse.Namespace, features: Sequence[str]) -> None:
+    adapter = options.adapter or STARTER
+    files = find_model(Settings(adapter_path=adapter))
+    check_same_held_out(adapter)
+    examples = [example for feature in features for example in held_out(feature)[: options.limit or StarterOptions().held_out]]
     predictor = Predictor(files, n_ctx=CONTEXT_TOKENS, n_threads=2)
     try:
         verdict = evaluate(predictor, examples, progress=_progress)

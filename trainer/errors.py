@@ -9,7 +9,9 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ BrokenRows               a stage's file is missing or is not what the stage wrote
  ├─ WrongTeacher             there is no such teacher, or it may not be asked
  ├─ TeacherFailed            the teacher cannot be reached, or refuses to work
- └─ OverBudget               it would cost more than the operator allows
+ ├─ OverBudget               it would cost more than the operator allows
+ ├─ CannotJudge              there is nothing to judge by, or nobody to judge
+ └─ UnderTheLine             a model is worse than the operator allows
 """
 
 
@@ -55,3 +57,11 @@ class OverBudget(TrainerError):
 
 class HistoryIncomplete(TrainerError):
     """The history that was read cannot be used, or is not what the database holds; the text says where."""
+
+
+class CannotJudge(TrainerError):
+    """There is nothing to judge by, or nobody to judge; the text says what is missing or wrong."""
+
+
+class UnderTheLine(TrainerError):
+    """A model's figures are under the operator's lines; the text names each and by how much."""

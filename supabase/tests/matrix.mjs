@@ -49,6 +49,8 @@ const RELATIONS = {
   slm_example_sources: ALL,
   slm_gold: ALL,
   slm_baseline_answers: ALL,
+  slm_eval_runs: ALL,
+  slm_eval_results: ALL,
   slm_lineage: ["select"],
   slm_guard_outcomes: ["select"],
   slm_daily: ["select"],
@@ -134,6 +136,7 @@ const FUNCTIONS = {
   slm_gold_rows: ["service_role"],
   slm_record_baseline: ["service_role"],
   slm_baseline: ["service_role"],
+  slm_write_eval: ["service_role"],
 };
 
 const LINTS = {

@@ -51,12 +51,27 @@ def coach_style(answers: Iterable[RiskOutput]) -> dict[str, Any]:
         count += 1
         said = [*answer.reasons, *answer.recommended_actions]
         text = " ".join(said)
-        counts["to_the_person"] += bool(_TO_THE_PERSON.search(text)) or bool(_BEGINS["build_guidance"].match(answer.recommended_actions[0]))
+        counts["to_the_person"] += _to_the_person(answer)
         counts["about_the_person"] += bool(_ABOUT_THE_PERSON.search(text))
         counts["jargon"] += any(wording.jargon(said))
         voices[voice_of(answer)] += 1
     shares = {name: _share(counts[name], count) for name in ("to_the_person", "about_the_person", "jargon")}
     return {**shares, "voices": {voice: _share(voices[voice], count) for voice in sorted(voices)}}
+
+
+def speaks_to_the_person(answer: RiskOutput) -> bool:
+    """Whether one answer speaks to the person and never about them."""
+    return _to_the_person(answer) and not _ABOUT_THE_PERSON.search(" ".join([*answer.reasons, *answer.recommended_actions]))
+
+
+def titles_that_fit(plan: PlanOutput) -> float:
+    """The share of one plan's step titles that begin as a step of their phase does."""
+    return _share(sum(bool(_BEGINS[step.phase].match(step.title)) for step in plan.suggested_plan), len(plan.suggested_plan))
+
+
+def _to_the_person(answer: RiskOutput) -> bool:
+    text = " ".join([*answer.reasons, *answer.recommended_actions])
+    return bool(_TO_THE_PERSON.search(text)) or bool(_BEGINS["build_guidance"].match(answer.recommended_actions[0]))
 
 
 def _share(part: int, whole: int) -> float:
