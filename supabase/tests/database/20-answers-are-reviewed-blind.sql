@@ -1,6 +1,6 @@
 -- Two managers judge pairs blind; a third is asked where they differ; nobody else sees anything.
 begin;
-select plan(51);
+select plan(54);
 
 create function pg_temp.id(p_name text) returns uuid language sql as $$ select md5(p_name)::uuid $$;
 create function pg_temp.act(p_name text) returns void language sql as $$
@@ -117,6 +117,21 @@ select throws_ok('select public.slm_next_review()', '42501', null, 'who is no ma
 reset role;
 select public.slm_erase_user(pg_temp.id('Chen'));
 select is((select count(*) from public.slm_reviews where reviewer = pg_temp.id('Chen')) + (select count(*) from public.slm_console_people where user_id = pg_temp.id('Chen')), 0::bigint, 'a reviewer can be forgotten');
+
+-- Evaluations: the judged model against the others, on examples of one organisation that has a reviewer, or of none.
+insert into public.slm_examples (id, feature, origin, prompt_version, prompt_input, output)
+select repeat(letter, 64), 'risk', 'ledger', 'p', jsonb_build_object('title', 'Gold ' || letter), pg_temp.risk('low') - 'model' from unnest(array['a', 'b', 'c']) as letter;
+insert into public.slm_example_sources (example_id, source_table, source_id, org_id, created_at)
+values (repeat('a', 64), 'tasks', '1', pg_temp.id('A'), now()), (repeat('b', 64), 'tasks', '2', pg_temp.id('A'), now()), (repeat('b', 64), 'tasks', '3', pg_temp.id('B'), now());
+insert into public.slm_eval_runs (id, feature, gold_sha256, n, models, summary) values (pg_temp.id('run'), 'risk', repeat('0', 64), 3, array['tuned', 'gpt-4o-mini'], '{}');
+insert into public.slm_eval_results (eval_run_id, example_id, model, accepted, output, scores, confidence)
+select pg_temp.id('run'), example.id, model, true, pg_temp.risk(case model when 'tuned' then 'low' else 'high' end) - 'model', '{"rouge_l": 0.5}', 70
+from public.slm_examples as example, unnest(array['tuned', 'gpt-4o-mini']) as model;
+select is(public.slm_fill_reviews(100) -> 'from_evaluation', '2', 'evaluations give pairs too');
+select results_eq($$select org_id, first_made_by, second_made_by, metrics #>> '{first,accepted}' from public.slm_review_items where source_table = 'slm_eval_results' order by example_id$$,
+  $$values (pg_temp.id('A'), 'slm:tuned', 'model:gpt-4o-mini', '1'), (null::uuid, 'slm:tuned', 'model:gpt-4o-mini', '1')$$, 'of one organisation, or made up; never of two');
+delete from public.slm_examples where id = repeat('a', 64);
+select is((select prompt_input from public.slm_review_items where example_id = repeat('a', 64)), null, 'an example that is erased leaves no text here either');
 
 select * from finish();
 rollback;

@@ -103,7 +103,7 @@ export function Models({ client }: { client: SupabaseClient }) {
               },
               {
                 name: "Report",
-                value: (row) => row.report ? "yes" : "no",
+                value: (row) => row.report,
                 show: (row) => (
                   <Report name={`evaluation-${row.feature}-${row.created_at.slice(0, 10)}`} text={row.report} />
                 ),
@@ -204,15 +204,13 @@ function Details({ name, value }: { name: string; value: unknown }) {
   );
 }
 
+/** The trainer says where it wrote the page: an address, a path on its machine, or the page itself. */
 function Report({ name, text }: { name: string; text: string | null | undefined }) {
   if (!text) return <>{NONE}</>;
-  const isPage = text.trimStart().startsWith("<");
+  if (/^https?:\/\//.test(text)) return <a href={text} target="_blank" rel="noreferrer">Open report</a>;
+  if (!text.trimStart().startsWith("<")) return <code>{text}</code>;
   return (
-    <button
-      type="button"
-      className="small"
-      onClick={() => download(`${name}.${isPage ? "html" : "md"}`, text, isPage ? "text/html" : "text/markdown")}
-    >
+    <button type="button" className="small" onClick={() => download(`${name}.html`, text, "text/html")}>
       Save report
     </button>
   );

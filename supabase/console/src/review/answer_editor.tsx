@@ -19,9 +19,11 @@ export function AnswerEditor({ answer, faults, onChange, onDone, onDrop }: Props
       {isRisk(answer)
         ? <RiskFields answer={answer} onChange={onChange} />
         : <PlanFields answer={answer} onChange={onChange} />}
-      {faults.shape.length > 0 && (
-        <ul className="fault" role="alert">{faults.shape.map((fault) => <li key={fault}>{fault}</li>)}</ul>
-      )}
+      <div role="alert">
+        {faults.shape.length > 0 && (
+          <ul className="fault">{faults.shape.map((fault) => <li key={fault}>{fault}</li>)}</ul>
+        )}
+      </div>
       {faults.wording.length > 0 && (
         <ul className="warn">{faults.wording.map((fault) => <li key={fault}>{fault}</li>)}</ul>
       )}
