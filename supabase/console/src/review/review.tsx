@@ -196,7 +196,7 @@ function Judge({ pair, draft, state }: { pair: Pair; draft: Draft; state: DeskSt
           Your correction goes along. <button type="button" className="small" onClick={edit}>Edit it again</button>
         </p>
       )}
-      <section className="card verdict" aria-label="Verdict">
+      <section className={`card verdict ${draft.editing ? "" : "sticky"}`} aria-label="Verdict">
         <div className="row" role="group" aria-label="Which answer is better?">
           {VERDICTS.map(({ verdict, key, name }) => (
             <button
