@@ -117,6 +117,6 @@ def _is_secret(key: str) -> bool:
         return True
     try:
         body = key.split(".")[1]
-        return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))).get("role") == "service_role"
+        return bool(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))).get("role") == "service_role")
     except (IndexError, ValueError, AttributeError):
         return False
