@@ -15,6 +15,7 @@ from inference.answers import Answers
 from inference.auth import Forbidden, Unauthorized, is_allowed
 from inference.body_limit import BodyLimit
 from inference.body_schema import body_schema
+from inference.console import console_routes
 from inference.errors import BadAnswer, Cancelled, CannotServe, DeadlineExceeded, InferenceError, ModelBusy, Overloaded, PromptTooLong, Rejected, RemoteRefused, Unavailable, UnknownModel
 from inference.faults import described
 from inference.hang_up import unless_gone
@@ -113,6 +114,9 @@ def create_app(settings: Settings, answers: Answers | Models) -> FastAPI:
         )(_handler(feature, models, settings))
 
     app.include_router(chat_router(models.using, authorized, settings.deadline_s))
+
+    if settings.console_supabase_url and settings.console_supabase_key:
+        app.include_router(console_routes(settings.console_folder, supabase_url=str(settings.console_supabase_url), supabase_key=settings.console_supabase_key))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -16,7 +16,7 @@ from inference.logs import event, ids
 from inference.metrics import Metrics
 from inference.trace import begin_span
 
-_QUIET = frozenset({"healthz", "readyz", "metrics"})
+_QUIET = frozenset({"healthz", "readyz", "metrics", "console"})
 """Routes that are asked by machines every few seconds: neither logged nor counted unless they fail."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)

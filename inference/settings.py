@@ -1,6 +1,8 @@
 """Owns the settings of the service: read once from the environment, all faults reported together."""
 
+import base64
 import ipaddress
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference.console import BUILT
 from inference.errors import StartError
 from inference.logs import LogFormat
 from shared_schemas.feature import PromptStyle
@@ -44,6 +47,9 @@ class Settings(BaseSettings):
         "openai", description="how REMOTE_URL is told the schema: openai (response_format: llama-server, Ollama, vLLM, OpenAI) or vllm (structured_outputs)"
     )
     remote_prompt_style: PromptStyle = Field("instructions", description="how the model at REMOTE_URL is told what to do: instructions, or tag for one that was tuned here")
+    console_supabase_url: AnyHttpUrl | None = Field(None, description="URL of the Supabase project that the pages under /console/ talk to; without it there are none")
+    console_supabase_key: str | None = Field(None, description="publishable (anon) key of that project: everybody who opens the console gets it")
+    console_folder: Path = Field(BUILT, description="folder of the built console; default: supabase/console/dist of the checkout")
     threads: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="threads; default: the machine's cores")
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
@@ -97,5 +103,23 @@ def _faults_between(environment: Mapping[str, str]) -> Iterator[str]:
         yield "REMOTE_URL and REMOTE_MODEL belong together: one of them is not set"
     if environment.get("ARTIFACT_STORE") and not environment.get("MODEL_FOLDER"):
         yield "ARTIFACT_STORE is set without MODEL_FOLDER: there is no place for what is fetched"
+    key = environment.get("CONSOLE_SUPABASE_KEY")
+    if bool(environment.get("CONSOLE_SUPABASE_URL")) != bool(key):
+        yield "CONSOLE_SUPABASE_URL and CONSOLE_SUPABASE_KEY belong together: one of them is not set"
+    if key and _is_secret(key):
+        yield "CONSOLE_SUPABASE_KEY is a secret key: it would be given to everybody who opens the console (take the publishable one)"
+    if key and not (Path(environment.get("CONSOLE_FOLDER") or BUILT) / "index.html").is_file():
+        yield f"CONSOLE_FOLDER {environment.get('CONSOLE_FOLDER') or BUILT} holds no built console (python3 scripts/packages.py builds it)"
     if environment.get("MODEL_SHA256") and not environment.get("MODEL_PATH"):
         yield "MODEL_SHA256 is set without MODEL_PATH"
+
+
+def _is_secret(key: str) -> bool:
+    """Whether a Supabase key opens everything: a new secret key, or an old one whose token says `service_role`."""
+    if key.startswith("sb_secret_"):
+        return True
+    try:
+        body = key.split(".")[1]
+        return bool(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))).get("role") == "service_role")
+    except (IndexError, ValueError, AttributeError):
+        return False

@@ -44,9 +44,32 @@ async function route(request: Request): Promise<Response> {
 
 async function pass(request: Request, to: URL): Promise<Response> {
   const { method, headers, body, signal } = request;
+  if (method === "OPTIONS" && headers.has("access-control-request-method")) return preflight(headers);
   try {
-    return await fetch(to, { method, headers, body, signal, redirect: "manual" });
+    const answer = await fetch(to, { method, headers, body, signal, redirect: "manual" });
+    return shared(answer);
   } catch {
-    return Response.json({ message: "The database is not reachable" }, { status: 503 });
+    return shared(Response.json({ message: "The database is not reachable" }, { status: 503 }));
   }
+}
+
+/** A hosted project lets pages of any origin ask; Lite's sign-in does not. */
+function preflight(headers: Headers): Response {
+  const asked = headers.get("access-control-request-headers") ?? "";
+  return shared(
+    new Response(null, {
+      status: 204,
+      headers: {
+        "access-control-allow-headers": asked,
+        "access-control-allow-methods": "GET, POST, PATCH, PUT, DELETE, OPTIONS, HEAD",
+        "access-control-max-age": "600",
+      },
+    }),
+  );
+}
+
+function shared(answer: Response): Response {
+  const headers = new Headers(answer.headers);
+  headers.set("access-control-allow-origin", "*");
+  return new Response(answer.body, { status: answer.status, headers });
 }

@@ -1,4 +1,4 @@
-"""Owns what the system needs on a machine: tools, Python and Node packages, cached edge imports. Installs into the checkout.
+"""Owns what the system needs on a machine: tools, Python and Node packages, cached edge imports, the built console. Installs into the checkout.
 
 Knows nothing of running it. Standard library only, because it installs everything else.
 """
@@ -22,6 +22,7 @@ VENV = ROOT / ".venv"
 NODE_BIN = ROOT / "node_modules" / ".bin"
 FUNCTIONS = ROOT / "supabase" / "functions"
 E2E = ROOT / "tests" / "e2e"
+CONSOLE = ROOT / "supabase" / "console"
 DENO_ENVIRONMENT = {"DENO_DIR": str(ROOT / "node_modules" / ".deno")}
 """Deno's packages lie in the checkout like everything else, so that the stamp beside them says the truth about them."""
 
@@ -63,8 +64,10 @@ def install(logs: Path) -> None:
     logs.mkdir(exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         node = pool.submit(install_node, logs / "install-node.log")
+        console = pool.submit(build_console, logs / "install-console.log")
         install_python(logs / "install-python.log")
         node.result()
+        console.result()
 
 
 def check_tools() -> None:
@@ -81,8 +84,8 @@ def check_tools() -> None:
         if shutil.which(tool) is None:
             raise StackError(f"Cannot find {tool}: {why}")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.removeprefix("v").split(".")[0]) < 20:
-        raise StackError(f"Cannot go on with Node.js {version}: 20 or newer is needed")
+    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < (20, 19):
+        raise StackError(f"Cannot go on with Node.js {version}: 20.19 or newer is needed")
 
 
 def install_python(log: Path) -> None:
@@ -107,15 +110,28 @@ def install_node(log: Path) -> None:
                 cache(config, sources, log)
 
 
+def build_console(log: Path) -> None:
+    """The console's static files, into its dist folder, when its sources or packages are not those of the last time."""
+    modules = CONSOLE / "node_modules"
+    with unless_stamped(modules / ".installed", CONSOLE / "package-lock.json") as needed:
+        if needed:
+            run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, cwd=CONSOLE)
+    made_of = [path for path in CONSOLE.rglob("*") if path.is_file() and path.relative_to(CONSOLE).parts[0] not in ("node_modules", "dist", "test")]
+    shared = [FUNCTIONS / "_shared" / name for name in ("features.gen.ts", "reject.ts", "clean_text.ts")]
+    with unless_stamped(modules / ".built", *sorted([*made_of, *shared]), also=CONSOLE / "dist" / "index.html") as needed:
+        if needed:
+            run([str(modules / ".bin" / "vite"), "build"], log, cwd=CONSOLE)
+
+
 def cache(config: Path, sources: list[Path], log: Path) -> None:
     run([str(NODE_BIN / "deno"), "cache", "--quiet", "--frozen", "--config", str(config), *map(str, sources)], log, env=DENO_ENVIRONMENT)
 
 
 @contextlib.contextmanager
-def unless_stamped(stamp: Path, source: Path) -> Iterator[bool]:
-    """Whether `source` has changed since the last time this block ended well."""
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    needed = not stamp.exists() or stamp.read_text() != digest
+def unless_stamped(stamp: Path, *sources: Path, also: Path | None = None) -> Iterator[bool]:
+    """Whether `sources` have changed since the last time this block ended well, or what it makes (`also`) is not there."""
+    digest = hashlib.sha256(b"".join(hashlib.sha256(source.read_bytes()).digest() for source in sources)).hexdigest()
+    needed = not stamp.exists() or stamp.read_text() != digest or (also is not None and not also.exists())
     yield needed
     if needed:
         stamp.write_text(digest)

@@ -162,6 +162,8 @@ def inference(places: Places, keys: Mapping[str, str]) -> Child:
             "INFERENCE_ADMIN_TOKEN": keys["INFERENCE_ADMIN_TOKEN"],
             "MODEL_FOLDER": str(folder(places.models)),
             "ARTIFACT_STORE": str(folder(places.artifacts)),
+            "CONSOLE_SUPABASE_URL": places.url,
+            "CONSOLE_SUPABASE_KEY": keys["SUPABASE_PUBLISHABLE_KEY"],
         },
         f"{places.inference_url}/healthz",
         {},

@@ -63,9 +63,48 @@ const RELATIONS = {
   slm_token_ratio: ["select"],
   slm_savings_daily: ["select"],
   slm_break_even: ["select"],
+  slm_console_people: ALL,
+  slm_review_items: ALL,
+  slm_review_turns: ALL,
+  slm_reviews: ALL,
+  slm_review_state: ["select"],
+  slm_human_answers: ["select"],
+  slm_rolled_days: ALL,
+  slm_rolled_reasons: ALL,
+  slm_rolled_ratio: ALL,
 };
-/** Who may execute our functions: the service role, but for trigger functions, which nobody calls. */
+/** The console's doors: a signed-in user may knock, and each looks up who that is before it does anything. */
+const DOORS = [
+  "slm_me",
+  "slm_reviewers",
+  "slm_let_review",
+  "slm_next_review",
+  "slm_submit_review",
+  "slm_undo_review",
+  "slm_review_results",
+  "slm_fill_review_queue",
+  "slm_operator_figures",
+  "slm_operator_rollouts",
+  "slm_operator_models",
+  "slm_operator_move",
+];
+const NO_DOOR = DOORS.map((name) => `'${name}'`).join(", ");
+/** Who may execute our functions: the service role, but for the doors, what only they call, and trigger functions, which nobody calls. */
 const FUNCTIONS = {
+  ...Object.fromEntries(DOORS.map((name) => [name, ["authenticated"]])),
+  slm_caller: [],
+  slm_manages: [],
+  slm_reviews_for: [],
+  slm_operates: [],
+  slm_is_text: ["service_role"],
+  slm_is_output: ["service_role"],
+  slm_shown_output: ["service_role"],
+  slm_blind: [],
+  slm_blank_reviews: [],
+  slm_forget_reviewer: [],
+  slm_fill_reviews: ["service_role"],
+  slm_review_verdict: ["service_role"],
+  slm_roll_up: ["service_role"],
   slm_snapshot_provenance: [],
   slm_forget_late_rows: [],
   slm_keep_totals: [],
@@ -123,7 +162,7 @@ const LINTS = {
   "a function whose search path the caller may choose": `
     select proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'slm%' and not coalesce(proconfig @> array['search_path=""'], false)`,
   "a function that runs with its owner's rights": `
-    select proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'slm%' and prosecdef`,
+    select proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'slm%' and prosecdef and proname not in (${NO_DOOR})`,
   "a policy that lets everybody in": `
     select policyname from pg_policies where schemaname = 'public' and tablename like 'slm%' and (qual = 'true' or with_check = 'true') and roles && array['public', 'anon', 'authenticated']::name[]`,
   "a policy without effect, because row level security is off": `
@@ -156,8 +195,10 @@ const LINTS = {
   "an extension in the API's schema": `
     select extname from pg_extension where extnamespace = 'public'::regnamespace`,
   "a function that a visitor or a user may call": `
-    select proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'slm%' and prorettype <> 'trigger'::regtype
+    select proname from pg_proc where pronamespace = 'public'::regnamespace and proname like 'slm%' and prorettype <> 'trigger'::regtype and proname not in (${NO_DOOR})
     and (has_function_privilege('anon', oid, 'execute') or has_function_privilege('authenticated', oid, 'execute'))`,
+  "a door that runs with its caller's rights": `
+    select proname from pg_proc where pronamespace = 'public'::regnamespace and proname in (${NO_DOOR}) and not prosecdef`,
   "a relation that does not say what it is for": `
     select relname from pg_class where relnamespace = 'public'::regnamespace and relname like 'slm%' and relkind in ('r', 'v') and obj_description(oid) is null`,
 };
@@ -183,6 +224,7 @@ const PLANTED = {
   "a column of a type that an upgrade cannot carry over": "create table public.slm_x (id int primary key, call regproc)",
   "an extension in the API's schema": "drop extension pgtap; create extension pgtap with schema public",
   "a function that a visitor or a user may call": "create function public.slm_x() returns int language sql set search_path = '' as 'select 1'; grant execute on function public.slm_x() to anon",
+  "a door that runs with its caller's rights": "alter function public.slm_me() security invoker",
   "a relation that does not say what it is for": "create table public.slm_x (id int primary key)",
 };
 
@@ -236,6 +278,17 @@ test("every function: who may execute it", async () => {
     for (const role of ["anon", "authenticated", "service_role"]) {
       const [may] = await names(`select bool_and(has_function_privilege('${role}', oid, 'execute')) from pg_proc where pronamespace = 'public'::regnamespace and proname = '${name}'`);
       assert.equal(may, allowed.includes(role), `${role} executes ${name}`);
+    }
+  }
+});
+
+test("every door is closed to whoever was not let in", async () => {
+  const closed = { slm_next_review: "1", slm_submit_review: "'{}'", slm_undo_review: "gen_random_uuid()", slm_review_results: "", slm_reviewers: "", slm_let_review: "gen_random_uuid(), true",
+    slm_fill_review_queue: "1", slm_operator_figures: "1", slm_operator_rollouts: "", slm_operator_models: "", slm_operator_move: "'risk', 'advance', 'x', 'full-100'" };
+  assert.deepEqual([...Object.keys(closed), "slm_me"].sort(), [...DOORS].sort());
+  for (const [name, role, user] of CALLERS.filter(([, role]) => role !== "service_role")) {
+    for (const [door, values] of Object.entries(closed)) {
+      assert.equal(await may(role, user, `select public.${door}(${values})`).catch((error) => error.message), false, `${name} opens ${door}`);
     }
   }
 });

@@ -1,0 +1,127 @@
+/**
+ * Owns a reviewer's desk: the pairs they hold, what they said that is still to be sent, and what they can take back. It
+ * outlives a reload and a lost connection. Pure, but for `load` and `save`; knows nothing of how a verdict is sent.
+ */
+import type { Answer, Next, Pair, Review, Score, Verdict } from "../shapes.ts";
+
+/** What waits to be sent, in order. `tried`: it may have arrived although nobody said so. */
+export type Operation = { kind: "submit"; review: Review; tried: boolean } | {
+  kind: "undo";
+  id: string;
+  tried: boolean;
+};
+export type Draft = {
+  item_id: string;
+  verdict: Verdict | null;
+  scores: Partial<Record<Score, number>>;
+  corrected: Answer | null;
+  editing: "a" | "b" | null;
+  reason: string;
+  seconds: number;
+};
+export type Desk = {
+  held: Pair[];
+  waiting: Operation[];
+  past: { pair: Pair; review: Review }[];
+  draft: Draft | null;
+  done: number;
+  left: number;
+  /** What the database would not take, and why. */
+  refused: string[];
+};
+
+const MOST_PAST = 20;
+
+export const empty: Desk = { held: [], waiting: [], past: [], draft: null, done: 0, left: 0, refused: [] };
+
+export function draftFor(pair: Pair): Draft {
+  return { item_id: pair.id, verdict: null, scores: {}, corrected: null, editing: null, reason: "", seconds: 0 };
+}
+
+/** The pair in front of the reviewer, with what they have said of it so far. */
+export function current(desk: Desk): { pair: Pair; draft: Draft } | null {
+  const pair = desk.held[0];
+  if (!pair) return null;
+  return { pair, draft: desk.draft?.item_id === pair.id ? desk.draft : draftFor(pair) };
+}
+
+export function submitted(desk: Desk, review: Review): Desk {
+  const [pair, ...held] = desk.held;
+  if (!pair || pair.id !== review.item_id) return desk;
+  return {
+    ...desk,
+    held,
+    waiting: [...desk.waiting, { kind: "submit", review, tried: false }],
+    past: [...desk.past, { pair, review }].slice(-MOST_PAST),
+    draft: null,
+    done: desk.done + 1,
+    left: Math.max(0, desk.left - 1),
+  };
+}
+
+/** Takes the last verdict back: what was never sent is forgotten, what may have been is revoked. */
+export function undone(desk: Desk): Desk {
+  const last = desk.past.at(-1);
+  if (!last) return desk;
+  const { pair, review } = last;
+  const isUnsent = desk.waiting.some((it) => it.kind === "submit" && it.review.id === review.id && !it.tried);
+  const waiting: Operation[] = isUnsent
+    ? desk.waiting.filter((it) => it.kind !== "submit" || it.review.id !== review.id)
+    : [...desk.waiting, { kind: "undo", id: review.id, tried: false }];
+  const scores = { correctness: review.correctness, usefulness: review.usefulness, voice: review.voice };
+  return {
+    ...desk,
+    held: [pair, ...desk.held],
+    waiting,
+    past: desk.past.slice(0, -1),
+    draft: {
+      ...draftFor(pair),
+      verdict: review.verdict,
+      scores: Object.fromEntries(Object.entries(scores).filter(([, value]) => value !== null)),
+      corrected: review.corrected,
+      reason: review.reason ?? "",
+      seconds: review.seconds,
+    },
+    done: desk.done - 1,
+    left: desk.left + 1,
+  };
+}
+
+/**
+ * More pairs from the database; what is on the desk, or was judged here, does not come twice. `isCounted`: nothing was
+ * judged while the answer was on its way, so its counts are right.
+ */
+export function received(desk: Desk, next: Next, isCounted: boolean): Desk {
+  const unsent = desk.waiting.flatMap((it) => it.kind === "submit" ? [it.review.item_id] : []);
+  const known = new Set([...desk.held.map((pair) => pair.id), ...unsent, ...desk.past.map((it) => it.pair.id)]);
+  const held = [...desk.held, ...next.items.filter((pair) => !known.has(pair.id))];
+  return isCounted ? { ...desk, held, done: next.done, left: next.left } : { ...desk, held };
+}
+
+export function tried(desk: Desk): Desk {
+  return { ...desk, waiting: desk.waiting.map((it, i) => i === 0 ? { ...it, tried: true } : it) };
+}
+
+/** The first operation is through; a refusal says why it was not taken. */
+export function sent(desk: Desk, refusal: string | null): Desk {
+  return { ...desk, waiting: desk.waiting.slice(1), refused: refusal ? [...desk.refused, refusal] : desk.refused };
+}
+
+const place = (user: string) => `console-desk-${user}`;
+
+export function load(user: string): Desk {
+  try {
+    return { ...empty, ...JSON.parse(localStorage.getItem(place(user)) ?? "{}") };
+  } catch {
+    return empty;
+  }
+}
+
+export function save(user: string, desk: Desk): void {
+  localStorage.setItem(place(user), JSON.stringify(desk));
+}
+
+/** Other people's words do not stay behind in the browser. */
+export function clear(user: string): void {
+  localStorage.removeItem(place(user));
+}

@@ -1,0 +1,124 @@
+/** Owns the desk's life in the page: kept at every change, sent in order, filled again before it is empty. */
+import type { SupabaseClient } from "@supabase/supabase-js";
+import { useCallback, useEffect, useRef, useState } from "react";
+import { call, CallError, said } from "../project.ts";
+import type { Next } from "../shapes.ts";
+import { type Desk, load, received, save, sent, tried } from "./desk.ts";
+
+const AT_ONCE = 5;
+const FEW = 3;
+const RETRY_MS = 3_000;
+const LOOK_AGAIN_MS = 20_000;
+
+export type DeskState = {
+  desk: Desk;
+  change: (step: (desk: Desk) => Desk) => void;
+  connection: "connecting" | "on" | "off";
+  fault: string | null;
+  /** Whether another window of this browser has the desk. */
+  isElsewhere: boolean;
+  /** Whether the database was asked and had no more pairs. */
+  isDry: boolean;
+};
+
+export function useDesk(client: SupabaseClient, user: string): DeskState {
+  const [desk, setDesk] = useState(() => load(user));
+  const [connection, setConnection] = useState<DeskState["connection"]>("connecting");
+  const [fault, setFault] = useState<string | null>(null);
+  const [isElsewhere, setElsewhere] = useState(false);
+  const [isDry, setDry] = useState(false);
+  const latest = useRef(desk);
+  const isBusy = useRef(false);
+  const again = useRef(false);
+
+  const change = useCallback((step: (desk: Desk) => Desk) => {
+    latest.current = step(latest.current);
+    save(user, latest.current);
+    setDesk(latest.current);
+    if (latest.current.held.length > 0) setDry(false);
+  }, [user]);
+
+  const sync = useCallback(async () => {
+    if (isBusy.current) {
+      again.current = true;
+      return;
+    }
+    isBusy.current = true;
+    try {
+      do {
+        again.current = false;
+        await send(client, () => latest.current, change);
+        if (latest.current.held.length < FEW) {
+          const last = latest.current.past.at(-1)?.review.id;
+          const next = await call<Next>(client, "slm_next_review", { p_count: AT_ONCE });
+          const { past, waiting } = latest.current;
+          change((desk) => received(desk, next, waiting.length === 0 && past.at(-1)?.review.id === last));
+          setDry(latest.current.held.length === 0);
+        }
+      } while (again.current);
+      setConnection("on");
+      setFault(null);
+    } catch (error) {
+      const isPassing = error instanceof CallError && error.isPassing;
+      setConnection(isPassing ? "off" : "on");
+      setFault(isPassing ? null : said(error));
+    } finally {
+      isBusy.current = false;
+    }
+  }, [client, change]);
+
+  useEffect(() => {
+    const stop = new AbortController();
+    let patience = 0;
+    const work = async () => {
+      clearTimeout(patience);
+      setElsewhere(false);
+      latest.current = load(user);
+      setDesk(latest.current);
+      void sync();
+      await new Promise((done) => stop.signal.addEventListener("abort", done));
+    };
+    // One window at a time: two would write over each other's desk.
+    if (navigator.locks) {
+      patience = setTimeout(() => setElsewhere(true), 500);
+      navigator.locks.request(`console-desk-${user}`, { signal: stop.signal }, work).catch(() => {});
+    } else void work();
+    return () => {
+      clearTimeout(patience);
+      stop.abort();
+    };
+  }, [user, sync]);
+
+  useEffect(() => {
+    const wake = () => void sync();
+    const isWaiting = desk.waiting.length > 0 || connection !== "on";
+    const timer = setInterval(wake, isWaiting ? RETRY_MS : LOOK_AGAIN_MS);
+    addEventListener("online", wake);
+    return () => {
+      clearInterval(timer);
+      removeEventListener("online", wake);
+    };
+  }, [sync, desk.waiting.length, connection]);
+
+  // Asking for more is for when a pair has left the desk, not for each answer that brought none.
+  useEffect(() => {
+    if (!isElsewhere && (latest.current.waiting.length > 0 || latest.current.held.length < FEW)) void sync();
+  }, [desk.waiting.length, desk.held.length, isElsewhere, sync]);
+
+  return { desk, change, connection, fault, isElsewhere, isDry };
+}
+
+/** Sends what waits, one by one; what the database refuses is set aside, anything else stays and is thrown. */
+async function send(client: SupabaseClient, desk: () => Desk, change: DeskState["change"]): Promise<void> {
+  for (let first = desk().waiting[0]; first; first = desk().waiting[0]) {
+    change(tried);
+    try {
+      if (first.kind === "submit") await call(client, "slm_submit_review", { p_review: first.review });
+      else await call(client, "slm_undo_review", { p_id: first.id });
+      change((desk) => sent(desk, null));
+    } catch (error) {
+      if (error instanceof CallError && error.isPassing) throw error;
+      change((desk) => sent(desk, said(error)));
+    }
+  }
+}
