@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_rollout(commands)
 
-    upkeep = commands.add_parser("upkeep", help="what a job should do every few minutes: sweep the ledger, apply retention, run the guard")
+    upkeep = commands.add_parser("upkeep", help="what a job should do every few minutes: sweep the ledger, apply retention, run the guard, keep the console's figures, draw pairs to review")
     upkeep.add_argument("--json", action="store_true", help="print JSON instead of lines")
     upkeep.set_defaults(run=_upkeep)
 
@@ -155,11 +155,17 @@ def _rollout(options: argparse.Namespace) -> None:
 
 def _upkeep(options: argparse.Namespace) -> None:
     with open_project() as project:
-        done = {"lost": project.call("slm_sweep"), "expired": project.call("slm_apply_retention"), "guard": rollout.guard(project)}
+        done = {
+            "lost": project.call("slm_sweep"),
+            "expired": project.call("slm_apply_retention"),
+            "guard": rollout.guard(project),
+            "figures_until": project.call("slm_roll_up"),
+            "reviews": project.call("slm_fill_reviews"),
+        }
     if options.json:
         print(json.dumps(done, indent=2))
     else:
-        print(f"ledger: {done['lost']} rows swept as lost, {done['expired']} expired rows removed\n{_rollout_lines(done['guard'])}")
+        print(f"ledger: {done['lost']} rows swept as lost, {done['expired']} expired rows removed\n{_rollout_lines(done['guard'])}\nreview: {sum(done['reviews'].values())} new pairs")
 
 
 def _erase(options: argparse.Namespace) -> None:
