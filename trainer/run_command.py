@@ -12,12 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
+from shared_schemas.model_version import ModelVersion
 from trainer.data import cli as data
 from trainer.errors import MissingEnvironment, Refused, WrongRollout
 from trainer.finetune import REPOSITORY, Progress, axolotl_environment
 from trainer.gates import GATES, Limits
 from trainer.lease import HEARTBEAT_S, LEASE_S, leased
 from trainer.presets import find_preset
+from trainer.recipe import LoraRecipe
 from trainer.registry import Service
 from trainer.run import BASES, Data, RunOptions, run
 from trainer.supabase_client import Project, open_project
@@ -110,7 +112,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         make_data=from_history(options),
         store=options.artifacts or settings.artifact_store or str(WORK.parent / "artifacts"),
         service=_service(options.inference, settings),
-        recipe=find_preset(options.preset).recipe(),
+        recipe=_recipe(options),
         style=options.style or _style_of(options.init),
         init=options.init,
         limit=options.limit,
@@ -134,11 +136,21 @@ def from_history(options: argparse.Namespace) -> Data:
     return make
 
 
+def _recipe(options: argparse.Namespace) -> LoraRecipe:
+    """The preset's; an adapter that is gone on from feels the rounding that it felt before."""
+    recipe, begun = find_preset(options.preset).recipe(), _begun_as(options.init)
+    return recipe.model_copy(update={"rounded_to": "Q4_0" if begun.quantisation == "Q4_0" else None}) if begun else recipe
+
+
 def _style_of(init: Path | None) -> PromptStyle:
     """An adapter goes on as it was begun."""
+    begun = _begun_as(init)
+    return begun.prompt_style if begun else "brief"
+
+
+def _begun_as(init: Path | None) -> ModelVersion | None:
     manifest = init / "manifest.json" if init else None
-    style: PromptStyle = json.loads(manifest.read_text())["model"]["prompt_style"] if manifest and manifest.exists() else "brief"
-    return style
+    return ModelVersion.model_validate(json.loads(manifest.read_text())["model"]) if manifest and manifest.exists() else None
 
 
 def _service(wanted: str | None, settings: RunSettings) -> Service | None:
