@@ -1,6 +1,8 @@
 """Starting and stopping the local system: clear errors, nothing left behind."""
 
+import contextlib
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,10 +17,20 @@ from stack import Child, Places
 
 @pytest.fixture
 def places(tmp_path: Path) -> Iterator[Places]:
-    places = Places(tmp_path, free_port(), free_port())
+    places = Places(tmp_path, free_pair(), free_port())
     places.logs.mkdir()
     yield places
     stack.stop(places)
+
+
+def free_pair() -> int:
+    """A port that is free together with the next one, below those that the system hands out to connections."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def free_port() -> int:

@@ -70,8 +70,9 @@ def titles_that_fit(plan: PlanOutput) -> float:
 
 
 def _to_the_person(answer: RiskOutput) -> bool:
+    """With `you`, or in the imperative: an action that begins as a step does."""
     text = " ".join([*answer.reasons, *answer.recommended_actions])
-    return bool(_TO_THE_PERSON.search(text)) or bool(_BEGINS["build_guidance"].match(answer.recommended_actions[0]))
+    return bool(_TO_THE_PERSON.search(text)) or any(begins.match(action) for begins in _BEGINS.values() for action in answer.recommended_actions)
 
 
 def _share(part: int, whole: int) -> float:
