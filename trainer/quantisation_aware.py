@@ -33,9 +33,11 @@ class RoundedWeights(TrainerCallback):  # type: ignore[misc]
     def __init__(self, layers: list[Any]) -> None:
         self._layers = [(layer, layer.get_base_layer().weight.detach().clone()) for layer in layers]
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        if state.global_step % STEPS == 0 or not hasattr(self, "_begun"):
-            self._begun = True
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self.round()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if state.global_step % STEPS == 0:
             self.round()
 
     def round(self) -> None:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import inference
 import shared_schemas
 from inference.model_store import ModelFiles, default_model, file_sha256, find_model, model_in
 from inference.predict import Predictor
 from inference.settings import Settings
-from shared_schemas.example import Example
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion, Quantisation
@@ -237,7 +236,7 @@ def _parity(model: ModelFiles, rows: Mapping[str, list[Row]], options: RunOption
     examples = [row for some in rows.values() for row in some]
     predictor = Predictor(model, n_ctx=CONTEXT_TOKENS, n_threads=2, parallel=1)
     try:
-        found = check_tokens(predictor, options.work / "base", cast(Sequence[Example], examples), axolotl=options.axolotl)
+        found = check_tokens(predictor, options.work / "base", examples, axolotl=options.axolotl)
     except ParityFailed as error:
         return {"prompts": len(examples), "equal": 0, "why": str(error)}
     finally:

@@ -252,7 +252,7 @@ def test_nothing_is_chosen_where_f16_itself_was_refused() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "Cannot read examples from .*: No such file"), ("", "Cannot prove a model on .*: it is empty"), ("{}\n", "Cannot read examples from "), ("x\n", "Cannot read examples from ")],
+    [(None, "Cannot read .*: it is not there"), ("", "Cannot prove a model on .*: it is empty"), ("{}\n", "Cannot read line 1 of "), ("x\n", "Cannot read line 1 of ")],
     ids=["no file", "empty", "no examples", "no JSON"],
 )
 def test_bad_examples_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, words: str) -> None:

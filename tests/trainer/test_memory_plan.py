@@ -13,7 +13,7 @@ from trainer.recipe import LoraRecipe
 
 SMALL = Architecture(layers=2, hidden=8, intermediate=16, heads=2, kv_heads=1, vocab=100, tied_embeddings=False)
 """kv is 4 wide: q 8 × 8, k and v 8 × 4, o 8 × 8, gate and up 8 × 16, down 16 × 8: 576 weights a layer."""
-STARTER = Path(__file__).resolve().parents[2] / ".stack" / "starter"
+TRAINED = Path(__file__).resolve().parents[2] / ".stack" / "run"
 
 
 def test_parameters_by_hand() -> None:
@@ -59,14 +59,14 @@ def test_where_nothing_fits_the_last_change_is_the_smallest_there_is() -> None:
     assert last.plan.total > 4 * GB
 
 
-@pytest.mark.skipif(not (STARTER / "base" / "model.safetensors").exists(), reason="no fine-tune has been run here (.stack/starter)")
+@pytest.mark.skipif(not (TRAINED / "base" / "model.safetensors").exists(), reason="no fine-tune has been run here (.stack/run)")
 def test_the_plan_agrees_with_the_files_of_a_real_fine_tune() -> None:
     """The weights' file holds nothing but float32 weights behind a header of some kilobytes; the adapter's file likewise."""
     smollm2 = PRESETS["smollm2-135m"]
     plan = plan_memory(smollm2, smollm2.recipe(), device="cpu")
-    assert (STARTER / "base" / "model.safetensors").stat().st_size == pytest.approx(plan.weights, rel=1e-4)
-    assert (STARTER / "adapter" / "adapter_model.safetensors").stat().st_size == pytest.approx(plan.adapter, rel=1e-2)
-    optimiser = next((STARTER / "adapter").glob("checkpoint-*/optimizer.pt"))
+    assert (TRAINED / "base" / "model.safetensors").stat().st_size == pytest.approx(plan.weights, rel=1e-4)
+    assert (TRAINED / "adapter" / "adapter_model.safetensors").stat().st_size == pytest.approx(plan.adapter, rel=1e-2)
+    optimiser = next((TRAINED / "adapter").glob("checkpoint-*/optimizer.pt"))
     assert optimiser.stat().st_size == pytest.approx(plan.optimiser, rel=3e-2)
 
 

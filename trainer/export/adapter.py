@@ -11,13 +11,13 @@ from typing import Any
 
 from inference.model_store import file_sha256
 from inference.predict import Predictor
-from shared_schemas.example import Example
+from shared_schemas.feature import compact_json
 from shared_schemas.features import FEATURES
 from trainer.errors import ParityFailed, StageFailed
 from trainer.export.convert import convert
 from trainer.export.metadata import Facts, rewrite
 from trainer.finetune import REPOSITORY, Progress, axolotl_environment
-from trainer.format import format_conversations
+from trainer.format import Pair, format_conversations
 
 MAX_ADAPTER_BYTES = 5_000_000
 
@@ -35,7 +35,7 @@ def export_adapter(adapter: Path, base: Path, out: Path, *, axolotl: Path, progr
     return {"bytes": size, "sha256": file_sha256(gguf)}
 
 
-def check_tokens(predictor: Predictor, base: Path, examples: Sequence[Example], *, axolotl: Path) -> dict[str, Any]:
+def check_tokens(predictor: Predictor, base: Path, examples: Sequence[Pair], *, axolotl: Path) -> dict[str, Any]:
     """Compare the prompts' token ids in llama.cpp with those of the trained tokenizer, on every example.
 
     A wrong template, a missing or doubled BOS, or another vocabulary is refused here, and not found in production.
@@ -50,7 +50,7 @@ def check_tokens(predictor: Predictor, base: Path, examples: Sequence[Example], 
     for example, line in zip(examples, trained.stdout.splitlines(), strict=True):
         served = predictor.prompt_tokens(FEATURES[example.feature], example.prompt_input)
         if served != json.loads(line):
-            raise ParityFailed(f"llama.cpp reads other tokens than were trained: {first_difference(served, json.loads(line))}, in the prompt for {example.prompt_input.title!r}")
+            raise ParityFailed(f"llama.cpp reads other tokens than were trained: {first_difference(served, json.loads(line))}, in the prompt {compact_json(example.prompt_input)[:120]}")
     return {"prompts": len(examples), "equal": len(examples)}
 
 

@@ -6,26 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from shared_schemas.example import Example
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
+from trainer.data.row import read_rows
 from trainer.errors import BrokenRows, StageFailed
 from trainer.export import quantise
 from trainer.export.build import QUANTISATIONS, Lineage, Sources, Trials, export_model
 from trainer.export.choose import Margin
 from trainer.export.task import task_scores
 from trainer.finetune import REPOSITORY
-from trainer.format import Row, format_conversations
+from trainer.format import Pair, Row, format_conversations
 
 EXAMPLES = """\
 examples:
-  python -m trainer export --adapter .stack/starter/adapter --base .stack/starter/base --base-gguf smollm2.gguf \\
-      --held-out .stack/starter/data/held_out.jsonl --out .stack/export
-  python -m trainer export … --quantisations Q8_0,Q4_0+ffn_down=Q8_0 --train .stack/starter/data/train.jsonl
+  python -m trainer export --adapter .stack/run/adapter --base .stack/run/base --base-gguf smollm2.gguf \\
+      --held-out .stack/run/data/risk/split/gold.jsonl --prompt-style brief --out .stack/export
+  python -m trainer export … --quantisations Q8_0,Q4_0+ffn_down=Q8_0 --train .stack/run/mix/train.jsonl
                                                         with an importance matrix from the training set, and a mix of types
   python -m trainer export … --judge 40 --json          each file also answers 40 held-out inputs; the manifest on stdout
 
@@ -40,7 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_model.safetensors")
     parser.add_argument("--base", type=Path, required=True, help="folder with the Hugging Face weights that it was trained on")
     parser.add_argument("--base-gguf", type=Path, help="the GGUF that the base was dequantised from")
-    parser.add_argument("--held-out", type=Path, required=True, help="examples (JSON lines) that the gate reads")
+    parser.add_argument("--held-out", type=Path, required=True, help="rows (JSON lines) that the gate reads: gold.jsonl or test.jsonl of the split stage")
     parser.add_argument("--out", type=Path, required=True, help="where the files go; what is done there is not done again")
     parser.add_argument(
         "--quantisations", type=_quantisations, default=QUANTISATIONS, metavar="A,B", help=f"besides f16 (default: {','.join(QUANTISATIONS)}; known: {', '.join(quantise.QUANTISATIONS)})"
@@ -100,18 +99,15 @@ def _export(options: argparse.Namespace, progress: Callable[[str], None]) -> Non
         Console().print(_table(manifest))
 
 
-def _spread(examples: Sequence[Example], count: int) -> list[Example]:
+def _spread(examples: Sequence[Pair], count: int) -> list[Pair]:
     """So many of them, of each feature alike."""
     by_feature = [[example for example in examples if example.feature == name] for name in FEATURES]
     turns = [one for i in range(max(map(len, by_feature), default=0)) for some in by_feature for one in some[i : i + 1]]
     return turns[:count]
 
 
-def _examples(path: Path) -> list[Example]:
-    try:
-        examples = [Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValidationError) as error:
-        raise BrokenRows(f"Cannot read examples from {path}: {error.strerror if isinstance(error, OSError) else error.errors()[0]['msg']}") from None
+def _examples(path: Path) -> list[Pair]:
+    examples: list[Pair] = list(read_rows(path))
     if not examples:
         raise BrokenRows(f"Cannot prove a model on {path}: it is empty")
     return examples

@@ -7,15 +7,15 @@ from statistics import fmean
 from inference.errors import BadAnswer
 from inference.model_store import ModelFiles, file_sha256
 from inference.predict import Predictor
-from shared_schemas.example import Example
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion
+from trainer.format import Pair
 
 _CONTEXT_TOKENS = 6144
 
 
-def task_scores(path: Path, examples: Sequence[Example], style: PromptStyle, *, progress: Callable[[str], None] = lambda _: None) -> Mapping[str, Sequence[float]]:
+def task_scores(path: Path, examples: Sequence[Pair], style: PromptStyle, *, progress: Callable[[str], None] = lambda _: None) -> Mapping[str, Sequence[float]]:
     """By metric one figure from 0 to 1 per example: whether the answer was accepted, and the mean of its feature's scores (0 when refused)."""
     sha256 = file_sha256(path)
     predictor = Predictor(ModelFiles(path, None, ModelVersion(name=path.parent.name, base_sha256=sha256, prompt_style=style), sha256), n_ctx=_CONTEXT_TOKENS, n_threads=2)
