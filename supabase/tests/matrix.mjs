@@ -72,6 +72,7 @@ const RELATIONS = {
   slm_rolled_days: ALL,
   slm_rolled_reasons: ALL,
   slm_rolled_ratio: ALL,
+  slm_rolled_cloud: ALL,
 };
 /** The console's doors: a signed-in user may knock, and each looks up who that is before it does anything. */
 const DOORS = [
@@ -81,11 +82,14 @@ const DOORS = [
   "slm_next_review",
   "slm_submit_review",
   "slm_undo_review",
+  "slm_last_review",
   "slm_review_results",
+  "slm_review_queue",
   "slm_fill_review_queue",
   "slm_operator_figures",
   "slm_operator_rollouts",
   "slm_operator_models",
+  "slm_operator_report",
   "slm_operator_move",
 ];
 const NO_DOOR = DOORS.map((name) => `'${name}'`).join(", ");
@@ -100,6 +104,7 @@ const FUNCTIONS = {
   slm_is_output: ["service_role"],
   slm_shown_output: ["service_role"],
   slm_blind: [],
+  slm_reviews_left: [],
   slm_blank_reviews: [],
   slm_forget_reviewer: [],
   slm_fill_reviews: ["service_role"],
@@ -283,8 +288,8 @@ test("every function: who may execute it", async () => {
 });
 
 test("every door is closed to whoever was not let in", async () => {
-  const closed = { slm_next_review: "1", slm_submit_review: "'{}'", slm_undo_review: "gen_random_uuid()", slm_review_results: "", slm_reviewers: "", slm_let_review: "gen_random_uuid(), true",
-    slm_fill_review_queue: "1", slm_operator_figures: "1", slm_operator_rollouts: "", slm_operator_models: "", slm_operator_move: "'risk', 'advance', 'x', 'full-100'" };
+  const closed = { slm_next_review: "1", slm_submit_review: "'{}'", slm_undo_review: "gen_random_uuid()", slm_last_review: "", slm_review_results: "", slm_review_queue: "", slm_reviewers: "", slm_let_review: "gen_random_uuid(), true",
+    slm_fill_review_queue: "1", slm_operator_figures: "1", slm_operator_rollouts: "", slm_operator_models: "", slm_operator_report: "'data'", slm_operator_move: "'risk', 'advance', 'x', 'full-100'" };
   assert.deepEqual([...Object.keys(closed), "slm_me"].sort(), [...DOORS].sort());
   for (const [name, role, user] of CALLERS.filter(([, role]) => role !== "service_role")) {
     for (const [door, values] of Object.entries(closed)) {

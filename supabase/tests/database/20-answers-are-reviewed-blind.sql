@@ -1,6 +1,6 @@
 -- Two managers judge pairs blind; a third is asked where they differ; nobody else sees anything.
 begin;
-select plan(54);
+select plan(64);
 
 create function pg_temp.id(p_name text) returns uuid language sql as $$ select md5(p_name)::uuid $$;
 create function pg_temp.act(p_name text) returns void language sql as $$
@@ -95,14 +95,42 @@ set local role authenticated;
 select is(pg_temp.say('Chen', pg_temp.item(0), 'b'), '{"kept": true}', 'who sees them swapped');
 reset role;
 select is((select verdict from public.slm_review_state where item_id = pg_temp.item(0)), 'first', 'and decides for the first');
-select is((select array[how, output ->> 'risk_level'] from public.slm_human_answers where id = pg_temp.item(0)), array['corrected', 'low'], 'what a person corrected is the answer to learn from');
+select is((select array[how, output ->> 'risk_level'] from public.slm_human_answers where request_id::text = (select source_id from public.slm_review_items where id = pg_temp.item(0))), array['corrected', 'low'], 'what a person corrected is the answer to learn from');
 set local role authenticated;
 select pg_temp.act('Asha');
-select is(jsonb_array_length(public.slm_review_results() -> 'pairs'), 1, 'the result is there');
+select is(public.slm_review_results() -> 'pairs', '[]', 'whoever has pairs left is not told who wins');
+select is(public.slm_review_results() -> 'left', public.slm_next_review() -> 'left', 'but how many are left');
+reset role;
+create temporary table hidden as select id, prompt_input from public.slm_review_items where org_id = pg_temp.id('A') and id not in (pg_temp.item(0), pg_temp.item(1));
+grant select on hidden to authenticated;
+update public.slm_review_items set prompt_input = null where id in (select id from hidden);
+set local role authenticated;
+select pg_temp.act('Asha');
+select is(jsonb_array_length(public.slm_review_results() -> 'pairs'), 1, 'when none is left the result is there');
 select unalike(public.slm_review_results()::text, '%smollm2%', 'without the model''s name');
 select pg_temp.act('Zoe');
 select is(jsonb_array_length(public.slm_review_results() -> 'pairs'), 0, 'another organisation does not see it');
+reset role;
+update public.slm_review_items as item set prompt_input = hidden.prompt_input from hidden where hidden.id = item.id;
+
+-- Two who differ: no result yet, but it counts as disagreement and waits for a third.
+create temporary table differing as select item.id from public.slm_review_items as item join hidden using (id) where not item.is_gold order by item.id limit 1;
+grant select on differing to authenticated;
+create function pg_temp.differing() returns uuid language sql as $$ select id from differing $$;
+update public.slm_reviews set created_at = now() - interval '1 minute';
+insert into public.slm_review_turns (item_id, reviewer, is_swapped) values (pg_temp.differing(), pg_temp.id('Asha'), true), (pg_temp.differing(), pg_temp.id('Bela'), false) on conflict (item_id, reviewer) do update set is_swapped = excluded.is_swapped;
+set local role authenticated;
+select is(pg_temp.say('Asha', pg_temp.differing(), 'b', jsonb_build_object('corrected', pg_temp.risk('high') - 'model', 'corrected_of', 'b')), '{"kept": true}', 'one prefers B, as corrected');
+select is((select jsonb_build_array(said #> '{pair,id}', said #> '{review,verdict}', said #> '{review,corrected_of}', said #> '{review,corrected,risk_level}') from public.slm_last_review() as said),
+  jsonb_build_array(pg_temp.differing(), 'b', 'b', 'high'), 'and is given back what they said last, as they saw it');
+select is(pg_temp.say('Bela', pg_temp.differing(), 'b'), '{"kept": true}', 'another the other one');
+reset role;
+select results_eq(format('select verdict, corrected_of from public.slm_reviews where item_id = %L and undone_at is null order by verdict', pg_temp.differing()), $$values ('first', 'first'), ('second', null)$$, 'the correction stays with its answer');
+set local role authenticated;
 select pg_temp.act('Olu');
+select is((select jsonb_agg(jsonb_build_array(pair -> 'is_settled', pair -> 'verdict', jsonb_array_length(pair -> 'votes')) order by pair -> 'is_settled') from jsonb_array_elements(public.slm_review_results() -> 'pairs') as pair),
+  '[[false, null, 2], [true, "first", 3]]', 'the operator sees both, and which of them is settled');
+select is((select jsonb_build_array(queue -> 'settled', queue -> 'waiting_for_third', queue -> 'reviewers') from jsonb_array_elements(public.slm_review_queue()) as queue where queue ->> 'org' = 'A'), '[1, 1, 3]', 'and that one waits for a third reviewer');
 select matches(public.slm_review_results()::text, 'slm:smollm2-x', 'the operator sees which model it was');
 reset role;
 select is(public.slm_review_verdict('risk', 'smollm2-x') - 'share_low', '{"equal": 0, "pairs": 1, "share": 1.0000, "worse": 0, "better": 1}', 'a gate can ask for it');
@@ -133,5 +161,20 @@ select results_eq($$select org_id, first_made_by, second_made_by, metrics #>> '{
 delete from public.slm_examples where id = repeat('a', 64);
 select is((select prompt_input from public.slm_review_items where example_id = repeat('a', 64)), null, 'an example that is erased leaves no text here either');
 
+-- Whatever three people say, or fewer: the results are what the state of the pairs is.
+insert into public.slm_review_items (id, feature, stratum, prompt_input, first_made_by, second_made_by, source_table, source_id)
+select md5('said ' || a || b || c)::uuid, 'risk', 'said ' || a || b || c, '{}', 'slm:m', 'cloud:m', 'made up', 'said ' || a || b || c
+from generate_series(0, 5) as a, generate_series(0, 5) as b, generate_series(0, 5) as c;
+insert into public.slm_reviews (id, item_id, reviewer, verdict, reason, seconds)
+select gen_random_uuid(), md5('said ' || a || b || c)::uuid, md5(who)::uuid, (array['first', 'second', 'both_good', 'both_bad', 'skip'])[said], 'why', 1
+from generate_series(0, 5) as a, generate_series(0, 5) as b, generate_series(0, 5) as c, lateral (values ('Asha', a), ('Bela', b), ('Zoe', c)) as voice (who, said) where said > 0;
+set local role authenticated;
+select pg_temp.act('Olu');
+create temporary table results as select public.slm_review_results() as body;
+reset role;
+select results_eq(
+  $$select pair ->> 'stratum', pair -> 'is_settled', pair ->> 'verdict', jsonb_array_length(pair -> 'votes') from results, jsonb_array_elements(body -> 'pairs') as pair where pair ->> 'stratum' like 'said%' order by 1$$,
+  $$select stratum, to_jsonb(is_settled), verdict, votes from public.slm_review_state where votes >= 2 and stratum like 'said%' order by 1$$, 'the results are of every pair with two verdicts, settled or not');
+select is((select (body #>> '{open,risk}')::bigint from results), (select count(*) from public.slm_review_state where is_kept and not is_settled and not is_gold and feature = 'risk'), 'and of how many are open');
 select * from finish();
 rollback;
