@@ -1,6 +1,6 @@
 /** The frame: who is signed in, what they may see, which page. */
 import type { Session, SupabaseClient } from "@supabase/supabase-js";
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useLayoutEffect, useState } from "react";
 import { Operator } from "./operator/operator.tsx";
 import { Empty } from "./parts/empty.tsx";
 import { usePolled } from "./parts/polled.ts";
@@ -17,11 +17,16 @@ const THEMES = ["auto", "light", "dark"] as const;
 export function App({ client }: { client: SupabaseClient }) {
   const [session, setSession] = useState<Session | null | undefined>(undefined);
   useEffect(() => {
-    const { data } = client.auth.onAuthStateChange((_event, session) => setSession(session));
+    const { data } = client.auth.onAuthStateChange((event, session) => {
+      // Whoever signs in next begins at their own first page, not at the one that was left.
+      if (event === "SIGNED_OUT") history.replaceState(null, "", location.pathname + location.search);
+      setSession(session);
+    });
     return () => data.subscription.unsubscribe();
   }, [client]);
   const [theme, setTheme] = useState<string>(() => localStorage.getItem("console-theme") ?? "auto");
-  useEffect(() => {
+  // Before the plots are drawn, which take their colours from it.
+  useLayoutEffect(() => {
     document.documentElement.dataset["theme"] = theme;
     localStorage.setItem("console-theme", theme);
   }, [theme]);

@@ -3,7 +3,7 @@ const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
-const percents = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+const tenths = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const dollars = new Intl.NumberFormat("en-US", {
   style: "currency",
   currency: "USD",
@@ -15,9 +15,15 @@ export const NONE = "–";
 
 export const count = (value: number | null | undefined) => value == null ? NONE : whole.format(value);
 export const percent = (value: number | null | undefined) =>
-  value == null || Number.isNaN(value) ? NONE : percents.format(value);
+  value == null || Number.isNaN(value) ? NONE : `${tenths.format(100 * value)}\u00a0%`;
 export const usd = (value: number | null | undefined) => value == null ? NONE : dollars.format(value);
-export const ms = (value: number | null | undefined) => value == null ? NONE : `${whole.format(value)} ms`;
+/** Milliseconds as a person says them: 900 ms, 1.2 s, 45 s, 3 min. */
+export function duration(value: number | null | undefined): string {
+  if (value == null) return NONE;
+  if (value < 1000) return `${whole.format(value)} ms`;
+  if (value < 9_950) return `${tenths.format(value / 1000)} s`;
+  return value < 119_500 ? `${whole.format(value / 1000)} s` : minutes(Math.round(value / 60_000));
+}
 export const figure = (value: number | null | undefined, digits = 2) =>
   value == null || Number.isNaN(value) ? NONE : value.toFixed(digits);
 export const at = (value: string | null | undefined) => value ? time.format(new Date(value)) : NONE;

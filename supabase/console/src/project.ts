@@ -24,9 +24,12 @@ export function open({ supabase_url, supabase_key }: Settings): SupabaseClient {
   return createClient(supabase_url, supabase_key, { auth: { storageKey: "console-session" } });
 }
 
+/** Long enough for the slowest page on a busy machine; a call that takes longer is as good as lost, and is made again. */
+const PATIENCE_MS = 30_000;
+
 /** The answer of a database function. Throws CallError. */
 export async function call<T>(client: SupabaseClient, name: string, values: Record<string, unknown> = {}): Promise<T> {
-  const { data, error, status } = await client.rpc(name, values);
+  const { data, error, status } = await client.rpc(name, values).abortSignal(AbortSignal.timeout(PATIENCE_MS));
   if (!error) return data as T;
   const isPassing = status === 0 || status === 401 || status === 408 || status === 429 || status >= 500;
   throw new CallError(status === 0 ? "No connection" : error.message, error.code, isPassing);

@@ -1,4 +1,4 @@
-/** What the database's doors answer (migrations 60 to 63). Knows nothing of how it is shown. */
+/** What the database's doors answer (migrations 60 to 66 of the first day, 61 and 63 of the second). Knows nothing of how it is shown. */
 import type { PlanInput, PlanOutput, RiskInput, RiskOutput } from "../../functions/_shared/features.gen.ts";
 
 export type { PlanInput, PlanOutput, RiskInput, RiskOutput };
@@ -16,7 +16,7 @@ export type Pair =
   | { id: string; feature: "risk"; prompt_input: RiskInput; a: RiskOutput; b: RiskOutput }
   | { id: string; feature: "plan"; prompt_input: PlanInput; a: PlanOutput; b: PlanOutput };
 export type Answer = RiskOutput | PlanOutput;
-export type Next = { items: Pair[]; done: number; left: number };
+export type Next = { items: Pair[]; done: number; skipped: number; left: number };
 
 export type Verdict = "a" | "b" | "both_good" | "both_bad" | "skip";
 export const SCORES = ["correctness", "usefulness", "voice"] as const;
@@ -27,6 +27,8 @@ export type Review = {
   verdict: Verdict;
   reason: string | null;
   corrected: Answer | null;
+  /** Whose text was corrected. */
+  corrected_of: "a" | "b" | null;
   seconds: number;
 } & Record<Score, number | null>;
 
@@ -38,13 +40,24 @@ export type Judged = {
   feature: string;
   stratum: string;
   is_gold: boolean;
+  /** Unless two differ and a third is waited for. */
+  is_settled: boolean;
   verdict: Choice | null;
   made_by: string;
   against: string;
   metrics: { first?: Record<string, number>; second?: Record<string, number> };
   votes: Vote[];
 };
-export type Results = { scope: string; open: number; pairs: Judged[] };
+/** `left`: what the caller has still to judge; until it is 0 there are no pairs. `open`: by feature. */
+export type Results = { scope: string; left: number; open: Record<string, number>; pairs: Judged[] };
+export type Queue = {
+  org: string | null;
+  is_made_up: boolean;
+  open: number;
+  waiting_for_third: number;
+  settled: number;
+  reviewers: number;
+};
 
 export type Day = {
   day: string;
@@ -144,6 +157,7 @@ export type Run = {
   progress?: { step?: number; steps?: number; loss?: number; tokens_per_s?: number; at?: string } | null;
   holder?: string | null;
   heartbeat_at?: string | null;
+  lease_until?: string | null;
   dataset_ids?: string[] | null;
   why?: string | null;
   ended_at?: string | null;
@@ -163,7 +177,7 @@ export type Model = {
   bytes?: number | null;
   calibration?: { kind?: string; x?: number[]; y?: number[]; temperature?: number } | null;
   min_confidence?: number | null;
-  metrics?: Record<string, unknown> | null;
+  gates?: { gate: string; passed: boolean }[] | null;
   why?: string | null;
   promoted_at?: string | null;
   retired_at?: string | null;
@@ -172,10 +186,13 @@ export type Evaluation = {
   id: string;
   created_at: string;
   feature: string;
+  run_id?: string | null;
   n?: number;
   models?: string[];
-  summary?: Record<string, unknown> | null;
-  report?: string | null;
+  /** Of the judged model. */
+  metrics?: Record<string, Mean | null> | null;
+  latency?: Latency | null;
+  min_confidence?: number | null;
 };
 export type Dataset = {
   id: string;
@@ -183,10 +200,92 @@ export type Dataset = {
   feature: string;
   status: string;
   splits: Record<string, number>;
-  manifest: Record<string, unknown>;
   erased: number;
 };
 export type Models = { runs: Run[]; models: Model[]; evaluations: Evaluation[]; datasets: Dataset[] };
+
+/** A mean with its 95 % interval, of `n` values. */
+export type Mean = { mean: number; low: number; high: number; n: number };
+export type Latency = { n: number; p50_ms: number | null; p95_ms: number | null };
+export type Known = { id: string; created_at: string; feature: string };
+export type Reported<T> = { known: Known[]; report: T | null };
+
+/** What has an order comes as pairs: the database's objects forget it. */
+export type Pairs<T = number> = [string, T][];
+/** What the trainer's data report counts (trainer/data/report.py); a stage that has not run left its part out. */
+export type DataFigures = {
+  missing?: string[];
+  numbers?: Pairs;
+  origins_by_split?: Record<string, Record<string, number>>;
+  balance_of?: string;
+  balance_values?: string[];
+  balance?: Record<string, Record<string, number>>;
+  reasons?: Pairs;
+  meanings?: Record<string, string>;
+  by_source?: Record<string, Record<string, number>>;
+  refused?: Pairs;
+  grid?: {
+    rows_are: string;
+    columns_are: string;
+    columns: string[];
+    lines: Pairs<number[]>;
+    most: number;
+  } | null;
+  cells?: string;
+  axes?: Pairs<Pairs>;
+  histogram?: Pairs | null;
+  length?: string;
+  leakage?: {
+    grouped_by?: string[];
+    groups?: number;
+    largest_group?: number;
+    left?: Record<string, unknown>;
+    times?: { newest_in_training: string | null; oldest_in_test: string | null };
+  };
+  aside?: { kind: string; split: string; rows: number; meaning: string }[];
+  wrote?: Pairs<string>;
+};
+export type DataReport = Dataset & { manifest: { report?: DataFigures } };
+
+export type Bin = { confidence: number; right: Mean };
+export type Reliability = { n: number; ece: number | null; bins: Bin[] };
+export type Judgement = {
+  name: string;
+  n: number;
+  metrics: Record<string, Mean | null>;
+  refused: Record<string, number>;
+  confusion: Record<string, Record<string, number>> | null;
+  latency: Latency & { input_tokens: number | null; output_tokens: number | null };
+  slices: Record<string, Record<string, Mean>>;
+};
+export type EvaluationReport = Known & {
+  n: number;
+  gold_sha256: string;
+  models: string[];
+  report: string | null;
+  run_id: string | null;
+  /** As the trainer sums it up (trainer/evaluation/evaluation.py); an older one may hold less. */
+  summary: {
+    made_up?: boolean;
+    origins?: Record<string, number>;
+    models?: Judgement[];
+    comparisons?: {
+      metric: string;
+      ours: string;
+      theirs: string;
+      difference: Mean & { p: number; test: string };
+      p_holm: number;
+    }[];
+    confidence?: {
+      model: string;
+      validation: number;
+      calibration: { kind: string; temperature?: number };
+      line: { min_confidence: number | null; why: string };
+      before: Reliability;
+      after: Reliability;
+    } | null;
+  };
+};
 
 export type Manager = {
   user_id: string;

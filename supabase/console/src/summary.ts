@@ -5,9 +5,15 @@ import { bootstrap, cohen, type Interval, interval, krippendorff, nominal, quant
 
 const CHOICES: Choice[] = ["first", "second", "both_good", "both_bad"];
 
-/** Wins of the first answer, where ties (both good, both bad, no majority) count half. */
+/** Wins of the first answer over the settled pairs, where ties (both good, both bad, no majority) count half. */
 export function winRate(pairs: readonly Judged[]): Interval {
-  return wilson(pairs.reduce((sum, pair) => sum + worth(pair.verdict), 0), pairs.length);
+  const settled = pairs.filter((pair) => pair.is_settled);
+  return wilson(settled.reduce((sum, pair) => sum + worth(pair.verdict), 0), settled.length);
+}
+
+/** Pairs on which two differ and no third has said anything yet. */
+export function disputed(pairs: readonly Judged[]): number {
+  return pairs.filter((pair) => !pair.is_settled).length;
 }
 
 function worth(verdict: Choice | null): number {
@@ -21,7 +27,7 @@ export function bySlice(pairs: readonly Judged[], name: (pair: Judged) => string
   return [...slices].sort(([a, x], [b, y]) => y.length - x.length || a.localeCompare(b));
 }
 
-/** Krippendorff's alpha of the verdicts, with a bootstrap interval over pairs. */
+/** Krippendorff's alpha of the verdicts on every pair that has two, settled or not, with a bootstrap interval over pairs. */
 export function agreement(pairs: readonly Judged[]): Interval {
   const units = pairs.map((pair) => pair.votes.map((vote) => CHOICES.indexOf(vote.verdict))).filter((unit) =>
     unit.length > 1
@@ -35,7 +41,7 @@ export function scoreAgreement(pairs: readonly Judged[], score: Score): Interval
   return bootstrap(units, (drawn) => krippendorff(drawn, interval));
 }
 
-/** Cohen's kappa of the two reviewers who share most pairs; null where no two share any. */
+/** Cohen's kappa of the two reviewers who share most pairs, settled or not; null where no two share any. */
 export function kappa(pairs: readonly Judged[]): { who: string; interval: Interval } | null {
   const shared = new Map<string, [number, number][]>();
   for (const { votes } of pairs) {

@@ -60,7 +60,7 @@ export function requests(org, user, n) {
         cause: null,
         ms: 700,
         confidence: 40 + i * 2,
-        model: "smollm2-135m-starter-2",
+        model: "smollm2-135m-starter-3",
         output: isRisk ? risk(other, "so go on") : plan("new page"),
         ...(isRisk ? { agrees: level === other } : {}),
       },

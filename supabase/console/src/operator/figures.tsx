@@ -1,7 +1,7 @@
 /** Local share, savings, latency and fallbacks, day by day. */
 import type { SupabaseClient } from "@supabase/supabase-js";
 import { useCallback, useMemo } from "react";
-import { count, day, ms, percent, plural, usd, words } from "../format.ts";
+import { count, day, duration, percent, plural, usd, words } from "../format.ts";
 import { AsOf } from "../parts/asof.tsx";
 import { Chart, type Line } from "../parts/chart.tsx";
 import { Empty } from "../parts/empty.tsx";
@@ -43,7 +43,6 @@ export function Figures({ client, days, theme }: { client: SupabaseClient; days:
 
 const money = (value: number) => usd(value);
 const share = (value: number) => percent(value);
-const wait = (value: number) => value >= 1000 ? `${(value / 1000).toFixed(1)} s` : ms(value);
 
 function Shown({ figures, theme }: { figures: Found; theme: string }) {
   const { days, savings, reasons, goal } = figures;
@@ -95,7 +94,7 @@ function Shown({ figures, theme }: { figures: Found; theme: string }) {
           <p className="quiet">
             {sum("saved_usd") === null
               ? "Enter a machine price (slm_machine_prices) to see it"
-              : `95 % ${usd(sum("saved_low_usd"))} to ${
+              : `95 % interval: ${usd(sum("saved_low_usd"))} to ${
                 usd(sum("saved_high_usd"))
               }, machine and making of the model paid`}
           </p>
@@ -104,7 +103,9 @@ function Shown({ figures, theme }: { figures: Found; theme: string }) {
           <h2>Saved since the start</h2>
           <p className="big">{usd(last?.saved_so_far_usd)}</p>
           <p className="quiet">
-            {figures.break_even?.break_even_requests_per_day != null
+            {last?.saved_so_far_usd == null
+              ? "Enter a machine price (slm_machine_prices) to see it"
+              : figures.break_even?.break_even_requests_per_day != null
               ? `pays from ${count(figures.break_even.break_even_requests_per_day)} requests a day; ${
                 count(figures.break_even.requests_per_day)
               } came`
@@ -122,15 +123,40 @@ function Shown({ figures, theme }: { figures: Found; theme: string }) {
       <div className="charts">
         <section className="card" aria-label="Local share">
           <h2>Local share</h2>
-          <Chart name="Local share" days={labels} lines={shares} show={share} from={0} to={1} theme={theme} />
+          <Chart
+            name="Local share"
+            days={labels}
+            lines={shares}
+            show={share}
+            from={0}
+            to={1}
+            theme={theme}
+            none="No request in these days."
+          />
         </section>
         <section className="card" aria-label="Savings">
           <h2>Savings, US dollars</h2>
-          <Chart name="Savings" days={savingDays} lines={saved} show={money} theme={theme} />
+          <Chart
+            name="Savings"
+            days={savingDays}
+            lines={saved}
+            show={money}
+            theme={theme}
+            none="No saving is known: enter a machine price (slm_machine_prices)."
+          />
         </section>
         <section className="card" aria-label="Latency">
           <h2>Time to answer</h2>
-          <Chart name="Time to answer" days={labels} lines={waits} show={wait} from={0} theme={theme} />
+          <p className="quiet">p50: half of the answers took at most so long; p95: 95 of 100 did.</p>
+          <Chart
+            name="Time to answer"
+            days={labels}
+            lines={waits}
+            show={duration}
+            from={0}
+            theme={theme}
+            none="No request was answered in these days."
+          />
         </section>
       </div>
       <Table
@@ -176,12 +202,15 @@ function Shown({ figures, theme }: { figures: Found; theme: string }) {
             show: (row) => percent(row.by_slm / row.requests),
             isNumber: true,
           },
-          { name: "p50", value: (row) => row.p50_ms, show: (row) => ms(row.p50_ms), isNumber: true },
-          { name: "p95", value: (row) => row.p95_ms, show: (row) => ms(row.p95_ms), isNumber: true },
+          { name: "p50", value: (row) => row.p50_ms, show: (row) => duration(row.p50_ms), isNumber: true },
+          { name: "p95", value: (row) => row.p95_ms, show: (row) => duration(row.p95_ms), isNumber: true },
         ]}
       />
       <Table
         name="Savings by day"
+        about={savings.some((row) => row.saved_usd === null)
+          ? "– where no machine price is entered (slm_machine_prices)."
+          : undefined}
         most={14}
         rows={[...savings].reverse()}
         rowKey={(row) => row.day}

@@ -1,13 +1,12 @@
-/** Training runs as they go, models with what they came from, evaluations and datasets with their reports. */
+/** Training runs as they go, models with what they came from, evaluations and datasets with a way to their reports. */
 import type { SupabaseClient } from "@supabase/supabase-js";
 import { useCallback } from "react";
-import { at, count, figure, megabytes, NONE, words } from "../format.ts";
+import { at, count, duration, figure, megabytes, NONE, words } from "../format.ts";
 import { AsOf } from "../parts/asof.tsx";
-import { download } from "../parts/csv.ts";
 import { usePolled } from "../parts/polled.ts";
 import { Table } from "../parts/table.tsx";
 import { call } from "../project.ts";
-import type { Model, Models as Found, Run } from "../shapes.ts";
+import type { Evaluation, Model, Models as Found, Run } from "../shapes.ts";
 
 const short = (hash: string | null | undefined) => hash ? hash.slice(0, 10) : NONE;
 
@@ -49,7 +48,7 @@ export function Models({ client }: { client: SupabaseClient }) {
                 show: (row) => figure(row.progress?.loss, 3),
                 isNumber: true,
               },
-              { name: "Why", value: (row) => row.why },
+              { name: "Why", value: (row) => row.why, isLong: true },
               { name: "Ended", value: (row) => row.ended_at, show: (row) => at(row.ended_at) },
             ]}
           />
@@ -66,24 +65,44 @@ export function Models({ client }: { client: SupabaseClient }) {
                 value: (row) => row.status,
                 show: (row) => <span className={`state ${row.status}`}>{row.status ?? NONE}</span>,
               },
-              { name: "Made", value: (row) => row.created_at, show: (row) => at(row.created_at) },
-              { name: "Run", value: (row) => row.run_id, show: (row) => short(row.run_id) },
-              { name: "Dataset", value: (row) => row.dataset_id, show: (row) => short(row.dataset_id) },
-              { name: "Base", value: (row) => row.base_sha256, show: (row) => short(row.base_sha256) },
-              {
-                name: "Weights",
-                value: (row) => row.weights_sha256 ?? row.adapter_sha256,
-                show: (row) => short(row.weights_sha256 ?? row.adapter_sha256),
-              },
-              { name: "Quantised", value: (row) => row.quantisation },
-              { name: "Size", value: (row) => row.bytes, show: (row) => megabytes(row.bytes), isNumber: true },
               { name: "Least confidence", value: (row) => row.min_confidence, isNumber: true },
               {
                 name: "Calibration",
                 value: (row) => row.calibration ? JSON.stringify(row.calibration) : null,
                 show: (row) => <Calibration model={row} />,
               },
-              { name: "Why", value: (row) => row.why },
+              {
+                name: "Gates passed",
+                value: (row) => row.gates?.filter((one) => one.passed).length,
+                show: (row) =>
+                  row.gates ? `${row.gates.filter((one) => one.passed).length} of ${row.gates.length}` : NONE,
+                isNumber: true,
+              },
+              { name: "Made", value: (row) => row.created_at, show: (row) => at(row.created_at) },
+              {
+                name: "Dataset",
+                value: (row) => row.dataset_id,
+                show: (row) =>
+                  row.dataset_id ? <a href={`#/operator/data?id=${row.dataset_id}`}>{short(row.dataset_id)}</a> : NONE,
+              },
+              {
+                name: "Evaluation",
+                value: (row) => evaluationOf(data, row)?.id,
+                show: (row) => {
+                  const found = evaluationOf(data, row);
+                  return found ? <a href={`#/operator/evaluation?id=${found.id}`}>{at(found.created_at)}</a> : NONE;
+                },
+              },
+              { name: "Why", value: (row) => row.why, isLong: true },
+              { name: "Run", value: (row) => row.run_id, show: (row) => <code>{short(row.run_id)}</code> },
+              {
+                name: "Weights",
+                value: (row) => row.weights_sha256 ?? row.adapter_sha256,
+                show: (row) => short(row.weights_sha256 ?? row.adapter_sha256),
+              },
+              { name: "Base", value: (row) => row.base_sha256, show: (row) => short(row.base_sha256) },
+              { name: "Quantised", value: (row) => row.quantisation },
+              { name: "Size", value: (row) => row.bytes, show: (row) => megabytes(row.bytes), isNumber: true },
             ]}
           />
           <Table
@@ -94,18 +113,36 @@ export function Models({ client }: { client: SupabaseClient }) {
             columns={[
               { name: "When", value: (row) => row.created_at, show: (row) => at(row.created_at) },
               { name: "Feature", value: (row) => row.feature },
-              { name: "Models", value: (row) => row.models?.join(" ") },
+              { name: "Models", value: (row) => row.models?.join(" against "), isLong: true },
               { name: "n", value: (row) => row.n, isNumber: true },
               {
-                name: "Summary",
-                value: (row) => JSON.stringify(row.summary ?? {}),
-                show: (row) => <Details name={`Summary of ${at(row.created_at)}`} value={row.summary} />,
+                name: "Accepted",
+                value: (row) => row.metrics?.["accepted"]?.mean,
+                show: (row) => <Share of={row} metric="accepted" />,
+                isNumber: true,
               },
               {
+                name: "ROUGE-L",
+                value: (row) => row.metrics?.["rouge_l"]?.mean,
+                show: (row) => <Share of={row} metric="rouge_l" />,
+                isNumber: true,
+              },
+              {
+                name: "p50",
+                value: (row) => row.latency?.p50_ms,
+                show: (row) => duration(row.latency?.p50_ms),
+                isNumber: true,
+              },
+              { name: "Least confidence", value: (row) => row.min_confidence, isNumber: true },
+              {
                 name: "Report",
-                value: (row) => row.report,
+                value: (row) => row.id,
                 show: (row) => (
-                  <Report name={`evaluation-${row.feature}-${row.created_at.slice(0, 10)}`} text={row.report} />
+                  <ReportLink
+                    kind="evaluation"
+                    id={row.id}
+                    name={`evaluation of ${row.feature}, ${at(row.created_at)}`}
+                  />
                 ),
               },
             ]}
@@ -147,8 +184,8 @@ export function Models({ client }: { client: SupabaseClient }) {
               { name: "Erased since", value: (row) => row.erased, isNumber: true },
               {
                 name: "Report",
-                value: (row) => JSON.stringify(row.manifest),
-                show: (row) => <Details name={`Report of dataset ${short(row.id)}`} value={row.manifest} />,
+                value: (row) => row.id,
+                show: (row) => <ReportLink kind="data" id={row.id} name={`dataset ${short(row.id)}`} />,
               },
             ]}
           />
@@ -157,6 +194,9 @@ export function Models({ client }: { client: SupabaseClient }) {
     </>
   );
 }
+
+const evaluationOf = ({ evaluations }: Found, { run_id, feature }: Model) =>
+  evaluations.find((one) => run_id && one.run_id === run_id && one.feature === feature);
 
 function Running({ run }: { run: Run }) {
   const { step, steps, loss, tokens_per_s } = run.progress ?? {};
@@ -172,6 +212,11 @@ function Running({ run }: { run: Run }) {
         {tokens_per_s != null && `, ${count(tokens_per_s)} tokens/s`}{" "}
         <span className="quiet">by {run.holder ?? "somebody"}, last sign {at(run.heartbeat_at)}</span>
       </p>
+      {run.lease_until && Date.parse(run.lease_until) < Date.now() && (
+        <p className="warn">
+          It has given no sign for a while: it may have died. python -m trainer run takes it over where it stood.
+        </p>
+      )}
     </section>
   );
 }
@@ -194,24 +239,21 @@ function Calibration({ model: { calibration } }: { model: Model }) {
   );
 }
 
-function Details({ name, value }: { name: string; value: unknown }) {
-  if (!value || Object.keys(value).length === 0) return <>{NONE}</>;
+/** The mean with its interval. */
+function Share({ of, metric }: { of: Evaluation; metric: string }) {
+  const found = of.metrics?.[metric];
+  if (!found) return <>{NONE}</>;
   return (
-    <details>
-      <summary aria-label={name}>Show</summary>
-      <pre tabIndex={0} role="group" aria-label={name}>{JSON.stringify(value, null, 2)}</pre>
-    </details>
+    <>
+      {figure(found.mean)} <span className="quiet">{figure(found.low)} to {figure(found.high)}</span>
+    </>
   );
 }
 
-/** The trainer says where it wrote the page: an address, a path on its machine, or the page itself. */
-function Report({ name, text }: { name: string; text: string | null | undefined }) {
-  if (!text) return <>{NONE}</>;
-  if (/^https?:\/\//.test(text)) return <a href={text} target="_blank" rel="noreferrer">Open report</a>;
-  if (!text.trimStart().startsWith("<")) return <code>{text}</code>;
+function ReportLink({ kind, id, name }: { kind: "data" | "evaluation"; id: string; name: string }) {
   return (
-    <button type="button" className="small" onClick={() => download(`${name}.html`, text, "text/html")}>
-      Save report
-    </button>
+    <a href={`#/operator/${kind}?id=${id}`}>
+      Open<span className="visually-hidden">report of {name}</span>
+    </a>
   );
 }

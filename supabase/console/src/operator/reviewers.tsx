@@ -6,18 +6,21 @@ import { AsOf } from "../parts/asof.tsx";
 import { usePolled } from "../parts/polled.ts";
 import { Table } from "../parts/table.tsx";
 import { call, said } from "../project.ts";
-import type { Manager } from "../shapes.ts";
+import type { Manager, Queue } from "../shapes.ts";
 
 type Filled = { from_ledger: number; from_evaluation: number; planted: number };
 
 export function Reviewers({ client }: { client: SupabaseClient }) {
   const polled = usePolled(useCallback(() => call<Manager[]>(client, "slm_reviewers"), [client]));
+  const queue = usePolled(useCallback(() => call<Queue[]>(client, "slm_review_queue"), [client]));
+  const waiting = queue.data?.reduce((sum, row) => sum + row.waiting_for_third, 0) ?? 0;
   const [told, setTold] = useState<string | null>(null);
   const fill = async () => {
     try {
       const { from_ledger, from_evaluation, planted } = await call<Filled>(client, "slm_fill_review_queue", {
         p_open: 200,
       });
+      queue.again();
       setTold(
         from_ledger + from_evaluation > 0
           ? `${
@@ -29,7 +32,9 @@ export function Reviewers({ client }: { client: SupabaseClient }) {
       setTold(said(error));
     }
   };
-  const admit = async ({ user_id, is_in }: Manager) => {
+  const admit = async ({ user_id, is_in, name }: Manager) => {
+    const question = `Remove ${name ?? user_id}'s access? They can review no more pairs; what they said stays.`;
+    if (is_in && !confirm(question)) return;
     try {
       polled.put(await call<Manager[]>(client, "slm_let_review", { p_user_id: user_id, p_may: !is_in }));
     } catch (error) {
@@ -49,6 +54,35 @@ export function Reviewers({ client }: { client: SupabaseClient }) {
           <button type="button" className="primary" onClick={fill}>Fill the queue</button>
           <span role="status">{told}</span>
         </div>
+        {waiting > 0 && (
+          <p className="warn">
+            {plural(waiting, "pair waits", "pairs wait")} for a third reviewer, because the first two differ.
+          </p>
+        )}
+        {queue.fault && <p className="fault" role="alert">{queue.fault}</p>}
+        {queue.data && (
+          <Table
+            name="Pairs by organisation"
+            rows={queue.data}
+            rowKey={(row) => row.org ?? String(row.is_made_up)}
+            none="No pair has been drawn yet."
+            columns={[
+              { name: "Organisation", value: (row) => row.is_made_up ? "made up, for all" : row.org ?? "not known" },
+              { name: "Reviewers", value: (row) => row.reviewers, isNumber: true },
+              { name: "Settled", value: (row) => row.settled, isNumber: true },
+              { name: "Open", value: (row) => row.open, isNumber: true },
+              {
+                name: "Wait for a third reviewer",
+                value: (row) => row.waiting_for_third,
+                show: (row) =>
+                  row.waiting_for_third > 0 && row.reviewers < 3
+                    ? `${row.waiting_for_third} (let in one more)`
+                    : row.waiting_for_third,
+                isNumber: true,
+              },
+            ]}
+          />
+        )}
       </section>
       {polled.data && (
         <Table
@@ -74,8 +108,8 @@ export function Reviewers({ client }: { client: SupabaseClient }) {
                   className="small"
                   onClick={() => admit(row)}
                 >
-                  {row.is_in ? "Let out" : "Let in"}
-                  <span className="visually-hidden">{row.name}</span>
+                  {row.is_in ? "Remove access" : "Let in"}
+                  <span className="visually-hidden">{` ${row.name}`}</span>
                 </button>
               ),
             },

@@ -17,7 +17,7 @@ const STAGES: Place[] = [
   { stage: "canary", share: 50 },
   { stage: "full", share: 100 },
 ];
-const nameOf = ({ stage, share }: Place) => stage === "canary" ? `canary ${share} %` : stage;
+const nameOf = ({ stage, share }: Place) => stage === "canary" ? `canary ${share}\u00a0%` : stage;
 
 export function Rollouts({ client }: { client: SupabaseClient }) {
   const polled = usePolled(useCallback(() => call<Found>(client, "slm_operator_rollouts"), [client]));
@@ -54,6 +54,7 @@ export function Rollouts({ client }: { client: SupabaseClient }) {
           />
           <Table
             name="Breakers"
+            about="A breaker opens when a provider fails several times in a row: until the time shown nobody waits for it, and the next provider answers at once."
             rows={data.breakers}
             rowKey={(row) => row.provider}
             none="No breaker was ever touched: every provider has answered."
@@ -98,8 +99,8 @@ function One({ rollout, client, onMoved, onStale }: Props) {
       <h2>{rollout.feature === "risk" ? "Risk coach" : "Planning assistant"}: {nameOf(rollout)}</h2>
       <ol className="stages" aria-label="Stages">
         {STAGES.map((place, i) => (
-          <li key={nameOf(place)} aria-current={i === here ? "step" : undefined} className={i < here ? "past" : ""}>
-            {nameOf(place)}
+          <li key={nameOf(place)} aria-current={i === here ? "step" : undefined}>
+            <span>{nameOf(place)}</span>
           </li>
         ))}
       </ol>
@@ -124,6 +125,11 @@ function One({ rollout, client, onMoved, onStale }: Props) {
           </button>
         ))}
       </div>
+      <ul className="quiet hints">
+        <li>Roll back or advance: one stage, now. The guard does the same by itself when the evidence is there.</li>
+        <li>Pin here: the guard advances no further by itself, but still rolls back.</li>
+        <li>Pause the guard: it neither advances nor rolls back until it is resumed; answers go on as they are.</li>
+      </ul>
       {action && (
         <Why
           key={action}

@@ -2,7 +2,13 @@
 import type { ReactNode } from "react";
 import { type Cell, csv, download } from "./csv.ts";
 
-export type Column<T> = { name: string; value: (row: T) => Cell; show?: (row: T) => ReactNode; isNumber?: boolean };
+export type Column<T> = {
+  name: string;
+  value: (row: T) => Cell;
+  show?: (row: T) => ReactNode;
+  isNumber?: boolean;
+  isLong?: boolean;
+};
 type Props<T> = {
   name: string;
   rows: readonly T[];
@@ -10,9 +16,11 @@ type Props<T> = {
   rowKey: (row: T) => string;
   none: ReactNode;
   most?: number;
+  /** What it is, in a line. */
+  about?: string | undefined;
 };
 
-export function Table<T>({ name, rows, columns, rowKey, none, most = 60 }: Props<T>) {
+export function Table<T>({ name, rows, columns, rowKey, none, most = 60, about }: Props<T>) {
   const save = () =>
     download(
       `${name.toLowerCase().replaceAll(/\W+/g, "-")}.csv`,
@@ -33,6 +41,7 @@ export function Table<T>({ name, rows, columns, rowKey, none, most = 60 }: Props
           CSV
         </button>
       </header>
+      {about && <p className="quiet">{about}</p>}
       {rows.length === 0
         ? <p className="quiet">{none}</p>
         : (
@@ -52,7 +61,7 @@ export function Table<T>({ name, rows, columns, rowKey, none, most = 60 }: Props
                       const shown = it.show ? it.show(row) : String(it.value(row) ?? "–");
                       return i === 0
                         ? <th key={it.name} scope="row">{shown}</th>
-                        : <td key={it.name} className={it.isNumber ? "number" : ""}>{shown}</td>;
+                        : <td key={it.name} className={it.isNumber ? "number" : it.isLong ? "long" : ""}>{shown}</td>;
                     })}
                   </tr>
                 ))}

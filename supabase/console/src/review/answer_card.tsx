@@ -19,18 +19,36 @@ type Props = {
   answer: Answer;
   title: string;
   chosen: boolean;
+  isCorrected: boolean;
   onChoose: () => void;
+  /** Null: not now, or it is being edited, and the editor stands in place of the answer. */
+  onEdit: (() => void) | null;
+  isEdited: boolean;
   children?: ReactNode;
 };
 
-export function AnswerCard({ letter, answer, title, chosen, onChoose, children }: Props) {
+export function AnswerCard(
+  { letter, answer, title, chosen, isCorrected, onChoose, onEdit, isEdited, children }: Props,
+) {
   return (
     <section className={`card answer ${chosen ? "chosen" : ""}`} aria-labelledby={`answer-${letter}`}>
       <header>
-        <h2 id={`answer-${letter}`}>Answer {letter}{chosen && <span className="tag strong">chosen</span>}</h2>
-        <button type="button" className="small" onClick={onChoose} aria-pressed={chosen}>{letter} is better</button>
+        <h2 id={`answer-${letter}`}>
+          Answer {letter}
+          {chosen && <span className="tag strong">chosen</span>}
+          {isCorrected && <span className="tag strong">corrected by you</span>}
+        </h2>
+        <span className="row">
+          {onEdit && (
+            <button type="button" className="small quiet-button" onClick={onEdit}>
+              Edit<span className="visually-hidden">{` ${letter}`}</span>
+            </button>
+          )}
+          <button type="button" className="small" onClick={onChoose} aria-pressed={chosen}>{letter} is better</button>
+        </span>
       </header>
-      {children ?? (isRisk(answer) ? <Coach answer={answer} title={title} /> : <Plan answer={answer} />)}
+      {children}
+      {!isEdited && (isRisk(answer) ? <Coach answer={answer} title={title} /> : <Plan answer={answer} />)}
     </section>
   );
 }
@@ -41,9 +59,9 @@ function Coach({ answer, title }: { answer: RiskOutput; title: string }) {
       <p className="coach-head">
         <strong>AI Coach</strong> <span className={`badge ${answer.risk_level}`}>{BADGES[answer.risk_level]}</span>
       </p>
-      <p className="quiet">{title}</p>
+      <p className="quiet">Task: “{title}”</p>
       <ul>{answer.reasons.map((reason, i) => <li key={i}>{reason}</li>)}</ul>
-      <p className="eyebrow">What to do next</p>
+      <h3 className="eyebrow">What to do next</h3>
       <ul className="actions">{answer.recommended_actions.map((action, i) => <li key={i}>{action}</li>)}</ul>
     </div>
   );
@@ -80,7 +98,7 @@ function Plan({ answer }: { answer: PlanOutput }) {
 function Remarks({ name, said }: { name: string; said: string[] }) {
   return said.length === 0 ? null : (
     <>
-      <p className="eyebrow">{words(name)}</p>
+      <h3 className="eyebrow">{words(name)}</h3>
       <ul>{said.map((text, i) => <li key={i}>{text}</li>)}</ul>
     </>
   );

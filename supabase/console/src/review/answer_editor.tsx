@@ -1,21 +1,28 @@
 /** Editing an answer in place. Knows shapes and limits from the schema's types, nothing of verdicts. */
+import { useEffect, useRef } from "react";
 import type { Answer, PlanOutput, RiskOutput } from "../shapes.ts";
 import { isRisk, PHASES } from "./answer_card.tsx";
 import type { Faults } from "./faults.ts";
 
 const LEVELS = ["low", "medium", "high"] as const;
+const MOST_STEPS = 8;
 
 type Props = {
+  letter: "A" | "B";
   answer: Answer;
   faults: Faults;
   onChange: (answer: Answer) => void;
-  onDone: () => void;
+  /** Somebody wanted to keep it as it was. */
+  isUnchanged: boolean;
+  onKeep: () => void;
   onDrop: () => void;
 };
 
-export function AnswerEditor({ answer, faults, onChange, onDone, onDrop }: Props) {
+export function AnswerEditor({ letter, answer, faults, isUnchanged, onChange, onKeep, onDrop }: Props) {
+  const place = useRef<HTMLDivElement>(null);
+  useEffect(() => place.current?.querySelector<HTMLElement>("select, textarea")?.focus(), []);
   return (
-    <div className="editor">
+    <div className="editor" role="group" aria-label={`Edit answer ${letter}`} ref={place}>
       {isRisk(answer)
         ? <RiskFields answer={answer} onChange={onChange} />
         : <PlanFields answer={answer} onChange={onChange} />}
@@ -24,12 +31,26 @@ export function AnswerEditor({ answer, faults, onChange, onDone, onDrop }: Props
           <ul className="fault">{faults.shape.map((fault) => <li key={fault}>{fault}</li>)}</ul>
         )}
       </div>
-      {faults.wording.length > 0 && (
-        <ul className="warn">{faults.wording.map((fault) => <li key={fault}>{fault}</li>)}</ul>
-      )}
+      <div role="status">
+        {faults.wording.length > 0 && (
+          <div className="warn">
+            <p>You can keep it, but no model will learn from it as it is:</p>
+            <ul>{faults.wording.map((fault) => <li key={fault}>{fault}</li>)}</ul>
+          </div>
+        )}
+      </div>
+      <div role="status">
+        {isUnchanged && (
+          <p className="warn">Nothing is changed: there is no correction to keep. Change it, or drop it.</p>
+        )}
+      </div>
       <p className="row">
-        <button type="button" onClick={onDone} disabled={faults.shape.length > 0}>Keep correction</button>
-        <button type="button" className="quiet-button" onClick={onDrop}>Drop it</button>
+        <button type="button" onClick={onKeep} disabled={faults.shape.length > 0}>
+          Keep correction <kbd>Ctrl+Enter</kbd>
+        </button>
+        <button type="button" className="quiet-button" onClick={onDrop}>
+          Drop my edit <kbd>Esc</kbd>
+        </button>
       </p>
     </div>
   );
@@ -99,18 +120,24 @@ function PlanFields({ answer, onChange }: { answer: PlanOutput; onChange: (answe
             >
               Remove step {i + 1}
             </button>
+            {steps.length === 1 && <span className="quiet">A plan has at least 1 step.</span>}
           </div>
         </fieldset>
       ))}
-      <button
-        type="button"
-        className="small quiet-button"
-        disabled={steps.length >= 8}
-        onClick={() =>
-          set([...steps, { phase: steps.at(-1)?.phase ?? "build_guidance", title: "", duration: 2, risk: "low" }])}
-      >
-        Add a step
-      </button>
+      <p className="row">
+        <button
+          type="button"
+          className="small quiet-button"
+          disabled={steps.length >= MOST_STEPS}
+          onClick={() =>
+            set([...steps, { phase: steps.at(-1)?.phase ?? "build_guidance", title: "", duration: 2, risk: "low" }])}
+        >
+          Add a step
+        </button>
+        {steps.length >= MOST_STEPS && (
+          <span className="quiet">A plan has at most {MOST_STEPS} steps: remove one first.</span>
+        )}
+      </p>
       <Texts
         name="Risk"
         values={answer.overall_risks}

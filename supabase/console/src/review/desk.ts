@@ -10,21 +10,29 @@ export type Operation = { kind: "submit"; review: Review; tried: boolean } | {
   id: string;
   tried: boolean;
 };
+export type Side = "a" | "b";
+export type Edit = { side: Side; answer: Answer };
 export type Draft = {
   item_id: string;
   verdict: Verdict | null;
   scores: Partial<Record<Score, number>>;
-  corrected: Answer | null;
-  editing: "a" | "b" | null;
+  /** Being written, not kept yet: never sent. */
+  edit: Edit | null;
+  /** Written and dropped: can be brought back. */
+  dropped: Edit | null;
+  /** Kept; `under` is the verdict at that time. */
+  correction: Edit & { under: Verdict | null } | null;
   reason: string;
   seconds: number;
 };
 export type Desk = {
   held: Pair[];
   waiting: Operation[];
-  past: { pair: Pair; review: Review }[];
+  /** `isOld`: judged before this desk was opened. */
+  past: { pair: Pair; review: Review; isOld?: boolean }[];
   draft: Draft | null;
   done: number;
+  skipped: number;
   left: number;
   /** What the database would not take, and why. */
   refused: string[];
@@ -32,17 +40,32 @@ export type Desk = {
 
 const MOST_PAST = 20;
 
-export const empty: Desk = { held: [], waiting: [], past: [], draft: null, done: 0, left: 0, refused: [] };
+export const empty: Desk = { held: [], waiting: [], past: [], draft: null, done: 0, skipped: 0, left: 0, refused: [] };
 
 export function draftFor(pair: Pair): Draft {
-  return { item_id: pair.id, verdict: null, scores: {}, corrected: null, editing: null, reason: "", seconds: 0 };
+  return {
+    item_id: pair.id,
+    verdict: null,
+    scores: {},
+    edit: null,
+    dropped: null,
+    correction: null,
+    reason: "",
+    seconds: 0,
+  };
+}
+
+/** The correction that is sent with the verdict: one of the chosen answer, or one that was kept under this very verdict. */
+export function goingAlong({ verdict, correction }: Draft): Edit | null {
+  if (!correction || verdict === null || verdict === "skip") return null;
+  return correction.side === verdict || correction.under === verdict ? correction : null;
 }
 
 /** The pair in front of the reviewer, with what they have said of it so far. */
 export function current(desk: Desk): { pair: Pair; draft: Draft } | null {
   const pair = desk.held[0];
   if (!pair) return null;
-  return { pair, draft: desk.draft?.item_id === pair.id ? desk.draft : draftFor(pair) };
+  return { pair, draft: desk.draft?.item_id === pair.id ? { ...draftFor(pair), ...desk.draft } : draftFor(pair) };
 }
 
 export function submitted(desk: Desk, review: Review): Desk {
@@ -54,9 +77,14 @@ export function submitted(desk: Desk, review: Review): Desk {
     waiting: [...desk.waiting, { kind: "submit", review, tried: false }],
     past: [...desk.past, { pair, review }].slice(-MOST_PAST),
     draft: null,
-    done: desk.done + 1,
+    ...counted(desk, review, 1),
     left: Math.max(0, desk.left - 1),
   };
+}
+
+/** A skipped pair is not a judged one. */
+function counted({ done, skipped }: Desk, { verdict }: Review, by: 1 | -1): Pick<Desk, "done" | "skipped"> {
+  return verdict === "skip" ? { done, skipped: skipped + by } : { done: done + by, skipped };
 }
 
 /** Takes the last verdict back: what was never sent is forgotten, what may have been is revoked. */
@@ -78,11 +106,13 @@ export function undone(desk: Desk): Desk {
       ...draftFor(pair),
       verdict: review.verdict,
       scores: Object.fromEntries(Object.entries(scores).filter(([, value]) => value !== null)),
-      corrected: review.corrected,
+      correction: review.corrected && review.corrected_of
+        ? { side: review.corrected_of, answer: review.corrected, under: review.verdict }
+        : null,
       reason: review.reason ?? "",
       seconds: review.seconds,
     },
-    done: desk.done - 1,
+    ...counted(desk, review, -1),
     left: desk.left + 1,
   };
 }
@@ -95,7 +125,15 @@ export function received(desk: Desk, next: Next, isCounted: boolean): Desk {
   const unsent = desk.waiting.flatMap((it) => it.kind === "submit" ? [it.review.item_id] : []);
   const known = new Set([...desk.held.map((pair) => pair.id), ...unsent, ...desk.past.map((it) => it.pair.id)]);
   const held = [...desk.held, ...next.items.filter((pair) => !known.has(pair.id))];
-  return isCounted ? { ...desk, held, done: next.done, left: next.left } : { ...desk, held };
+  return isCounted ? { ...desk, held, done: next.done, skipped: next.skipped, left: next.left } : { ...desk, held };
+}
+
+/** What was judged last, before this desk was opened: it can be taken back too. */
+export function remembered(desk: Desk, last: { pair: Pair; review: Review } | null): Desk {
+  if (!last || desk.past.length > 0 || desk.waiting.length > 0 || desk.held.some((it) => it.id === last.pair.id)) {
+    return desk;
+  }
+  return { ...desk, past: [{ ...last, isOld: true }] };
 }
 
 export function tried(desk: Desk): Desk {

@@ -1,6 +1,18 @@
 import assert from "node:assert/strict";
 import type { Pair, Review, Verdict } from "../shapes.ts";
-import { current, type Desk, empty, received, sent, submitted, tried, undone } from "./desk.ts";
+import {
+  current,
+  type Desk,
+  draftFor,
+  empty,
+  goingAlong,
+  received,
+  remembered,
+  sent,
+  submitted,
+  tried,
+  undone,
+} from "./desk.ts";
 
 const answer = { risk_level: "low" as const, reasons: [], recommended_actions: [] };
 const pair = (id: string) =>
@@ -11,6 +23,7 @@ const review = (item_id: string, verdict: Verdict = "a"): Review => ({
   verdict,
   reason: null,
   corrected: null,
+  corrected_of: null,
   seconds: 5,
   correctness: 4,
   usefulness: null,
@@ -42,7 +55,7 @@ Deno.test("undone() revokes what may have arrived", () => {
 Deno.test("undone() without anything to undo changes nothing", () => assert.equal(undone(desk), desk));
 
 Deno.test("received() brings nothing twice: neither what lies there nor what was judged", () => {
-  const next = { items: [pair("1"), pair("2"), pair("3")], done: 9, left: 9 };
+  const next = { items: [pair("1"), pair("2"), pair("3")], done: 9, skipped: 2, left: 9 };
   const after = received(submitted(desk, review("1")), next, false);
   assert.deepEqual(after.held.map((it) => it.id), ["2", "3"]);
   assert.deepEqual([after.done, after.left], [1, 1]);
@@ -52,4 +65,34 @@ Deno.test("received() brings nothing twice: neither what lies there nor what was
 Deno.test("sent() says what was refused, and goes on", () => {
   const after = sent(submitted(desk, review("1")), "not given to you");
   assert.deepEqual([after.waiting, after.refused], [[], ["not given to you"]]);
+});
+
+Deno.test("a skipped pair is not counted as judged", () => {
+  const after = submitted(desk, { ...review("1", "skip"), reason: "Other" });
+  assert.deepEqual([after.done, after.skipped, after.left], [0, 1, 1]);
+  assert.deepEqual([undone(after).done, undone(after).skipped, undone(after).left], [0, 0, 2]);
+});
+
+Deno.test("goingAlong() sends a correction with its own answer, or under the verdict it was kept with", () => {
+  const mine = (verdict: Verdict | null, under: Verdict | null) =>
+    goingAlong({ ...draftFor(pair("1")), verdict, correction: { side: "b", answer, under } })?.side ?? null;
+  assert.deepEqual([mine("b", null), mine("b", "both_bad"), mine("both_bad", "both_bad")], ["b", "b", "b"]);
+  for (const verdict of ["a", "both_good", "both_bad", "skip", null] as const) assert.equal(mine(verdict, "b"), null);
+  assert.equal(mine("skip", "skip"), null);
+});
+
+Deno.test("undone() gives a correction back to its answer", () => {
+  const after = undone(submitted(desk, { ...review("1", "both_bad"), corrected: answer, corrected_of: "b" }));
+  assert.deepEqual(current(after)?.draft.correction, { side: "b", answer, under: "both_bad" });
+});
+
+Deno.test("remembered() lets the last verdict be taken back after signing in again", () => {
+  const fresh = remembered({ ...empty, held: [pair("2")], done: 1 }, { pair: pair("1"), review: review("1") });
+  const after = undone(fresh);
+  assert.deepEqual([after.held.map((it) => it.id), after.waiting, after.done], [
+    ["1", "2"],
+    [{ kind: "undo", id: "review of 1 a", tried: false }],
+    0,
+  ]);
+  assert.equal(remembered(fresh, { pair: pair("3"), review: review("3") }), fresh);
 });

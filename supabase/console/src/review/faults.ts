@@ -24,9 +24,14 @@ export type Faults = { shape: string[]; wording: string[] };
 
 export function faultsOf(pair: Pair, answer: Answer): Faults {
   const { errors } = validators[pair.feature].validate(answer);
-  const shape = errors.filter((it) => !["properties", "items", "$ref"].includes(it.keyword)).map((it) =>
-    `${where(it.instanceLocation)}: ${what(it.keyword, it.error)}`
-  );
+  const told = new Map<string, string>();
+  // One fault for each place: what is empty is also too short and begins with nothing.
+  for (const { keyword, error, instanceLocation } of errors) {
+    if (["properties", "items", "$ref"].includes(keyword)) continue;
+    const place = where(instanceLocation);
+    told.set(place, valueAt(answer, instanceLocation) === "" ? "is empty" : told.get(place) ?? what(keyword, error));
+  }
+  const shape = [...told].map(([place, fault]) => `${place}: ${fault}`);
   if (shape.length > 0) return { shape, wording: [] };
   return {
     shape,
@@ -38,6 +43,13 @@ function where(location: string): string {
   return location.replace(/^#\/?/, "").split("/").map((part) =>
     /^\d+$/.test(part) ? String(Number(part) + 1) : part.replaceAll("_", " ")
   ).join(" ") || "answer";
+}
+
+function valueAt(answer: Answer, location: string): unknown {
+  return location.replace(/^#\/?/, "").split("/").reduce<unknown>(
+    (value, part) => typeof value === "object" && value !== null ? (value as Record<string, unknown>)[part] : undefined,
+    answer,
+  );
 }
 
 function what(keyword: string, error: string): string {

@@ -2,8 +2,8 @@
 import type { SupabaseClient } from "@supabase/supabase-js";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { call, CallError, said } from "../project.ts";
-import type { Next } from "../shapes.ts";
-import { type Desk, load, received, save, sent, tried } from "./desk.ts";
+import type { Next, Pair, Review } from "../shapes.ts";
+import { type Desk, load, received, remembered, save, sent, tried } from "./desk.ts";
 
 const AT_ONCE = 5;
 const FEW = 3;
@@ -30,6 +30,7 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
   const latest = useRef(desk);
   const isBusy = useRef(false);
   const again = useRef(false);
+  const knowsLast = useRef(false);
 
   const change = useCallback((step: (desk: Desk) => Desk) => {
     latest.current = step(latest.current);
@@ -55,6 +56,11 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
           change((desk) => received(desk, next, waiting.length === 0 && past.at(-1)?.review.id === last));
           setDry(latest.current.held.length === 0);
         }
+        if (!knowsLast.current) {
+          const last = await call<{ pair: Pair; review: Review } | null>(client, "slm_last_review");
+          knowsLast.current = true;
+          change((desk) => remembered(desk, last));
+        }
       } while (again.current);
       setConnection("on");
       setFault(null);
@@ -72,6 +78,8 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     let patience = 0;
     const work = async () => {
       clearTimeout(patience);
+      // A desk that was closed while it waited its turn must not keep the next one out.
+      if (stop.signal.aborted) return;
       setElsewhere(false);
       latest.current = load(user);
       setDesk(latest.current);
@@ -91,14 +99,14 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
 
   useEffect(() => {
     const wake = () => void sync();
-    const isWaiting = desk.waiting.length > 0 || connection !== "on";
+    const isWaiting = desk.waiting.length > 0 || connection !== "on" || (desk.held.length === 0 && !isDry);
     const timer = setInterval(wake, isWaiting ? RETRY_MS : LOOK_AGAIN_MS);
     addEventListener("online", wake);
     return () => {
       clearInterval(timer);
       removeEventListener("online", wake);
     };
-  }, [sync, desk.waiting.length, connection]);
+  }, [sync, desk.waiting.length, desk.held.length, isDry, connection]);
 
   // Asking for more is for when a pair has left the desk, not for each answer that brought none.
   useEffect(() => {
