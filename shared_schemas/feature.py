@@ -3,19 +3,21 @@
 Knows nothing of any particular feature, and nothing of how an answer is made.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from shared_schemas.closed import Closed
+from shared_schemas.terse import named, resolved, terse, terse_schema
 
 InputT = TypeVar("InputT", bound=Closed)
 OutputT = TypeVar("OutputT", bound=Closed)
 
-PromptStyle = Literal["brief", "tag", "instructions"]
-"""How a model is told what to do: by instructions; a tuned model by a one-word tag; by `brief`, one that was also trained to
-read an input's values without their names."""
+PromptStyle = Literal["terse", "tag", "instructions"]
+"""How a model is told what to do: by instructions; a tuned model by a one-word tag; by `terse`, one that was also trained to
+read an input's values without their names, and to answer so (terse.py)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Feature(Generic[InputT, OutputT]):
     `prose` lists the texts of an output that a person would read, for ROUGE-L and repetition checks.
     `max_tokens` bounds an answer; reaching it is an error, never a truncated answer.
     `golden` is an everyday input that a model must answer acceptably before it takes traffic.
-    `brief` names the fields that a brief prompt holds, in its order: what few inputs differ in comes first, so that prompts
+    `brief` names the fields that a terse prompt holds, in its order: what few inputs differ in comes first, so that prompts
     begin alike, and what people typed comes last.
     """
 
@@ -56,7 +58,7 @@ class Feature(Generic[InputT, OutputT]):
 
     def messages(self, prompt_input: InputT, style: PromptStyle) -> list[Message]:
         """The exact messages a model sees: constant first part, then the compact JSON of the input, or of its values."""
-        told = brief_json(prompt_input, self.brief) if style == "brief" else compact_json(prompt_input)
+        told = brief_json(prompt_input, self.brief) if style == "terse" else compact_json(prompt_input)
         return [*self.constant_messages(style), Message("user", told)]
 
     def constant_messages(self, style: PromptStyle) -> list[Message]:
@@ -65,6 +67,23 @@ class Feature(Generic[InputT, OutputT]):
 
     def output_schema(self) -> dict[str, Any]:
         return self.output.model_json_schema()
+
+    def answer_schema(self, style: PromptStyle) -> dict[str, Any]:
+        """What a model that is told so may answer."""
+        return terse_schema(resolved(self.output_schema())) if style == "terse" else self.output_schema()
+
+    def answer(self, output: OutputT, style: PromptStyle) -> str:
+        """The exact words in which a model that is told so should say this."""
+        if style != "terse":
+            return compact_json(output)
+        return json.dumps(terse(output.model_dump(mode="json"), resolved(self.output_schema())), ensure_ascii=False, separators=(",", ":"))
+
+    def read_answer(self, text: str, style: PromptStyle) -> OutputT:
+        """What a model that was told so has said. Raises pydantic's ValidationError."""
+        if style == "terse":
+            with contextlib.suppress(ValueError):
+                text = json.dumps(named(json.loads(text), resolved(self.output_schema())))
+        return self.output.model_validate_json(text)
 
     def input_schema(self) -> dict[str, Any]:
         return self.prompt_input.model_json_schema()

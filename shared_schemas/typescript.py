@@ -12,7 +12,7 @@ _HEADER = """\
 // Written by scripts/generate from shared_schemas. Do not edit: a test fails when this file is stale.
 // Owns what both languages must agree on: shapes, limits, instructions, words that decide. Knows nothing of HTTP.
 """
-_STYLES: tuple[PromptStyle, ...] = ("tag", "instructions")
+_STYLES: tuple[PromptStyle, ...] = ("terse", "instructions")
 
 
 def typescript(features: Mapping[str, AnyFeature]) -> str:

@@ -92,7 +92,7 @@ async function answer<F extends FeatureName>(
     feature: door.feature,
     prompt_input: prepared.promptInput,
     shortened: prepared.shortened,
-    prompt_version: features[door.feature].promptVersions.tag,
+    prompt_version: features[door.feature].promptVersions.terse,
     stage: context.stage,
     arm: order.arm,
   };

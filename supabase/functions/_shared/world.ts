@@ -25,7 +25,7 @@ export const predicted = (output: unknown, confidence: unknown = 87) => ({
   confidence,
   details: { p_low: 0.1 },
   model: { name: "small-1" },
-  prompt_version: "risk-1/tag",
+  prompt_version: "risk-1/terse",
   usage: { prompt_tokens: 100, output_tokens: 60 },
   timings: { queue_ms: 0, prefill_ms: 1, decode_ms: 2 },
 });
