@@ -1,0 +1,23 @@
+"""Owns how the process's C heap gives memory back. Knows nothing of who allocates it.
+
+glibc opens an arena for every thread that finds the others busy, up to eight per core, and what a burst left in one is of no use
+to the next: memory creeps up for hours without a leak (mallopt(3), M_ARENA_MAX; malloc_trim(3)). Another C library has neither,
+and then nothing is done.
+"""
+
+import ctypes
+
+_M_ARENA_MAX = -8
+_ARENAS = 2
+
+
+def keep_few_arenas() -> None:
+    """To be called before threads are started: an arena that exists is not given up."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Hand free pages to the system, some milliseconds of work: for after something large was freed."""
+    if malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        malloc_trim(0)
