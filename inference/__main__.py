@@ -12,10 +12,12 @@ from inference.app import create_app
 from inference.bench import bench
 from inference.doctor import doctor
 from inference.errors import StartError
+from inference.heap import keep_few_arenas
 from inference.loader import Loader
 from inference.logs import start_logging
 from inference.models_command import models
 from inference.restart import come_back
+from inference.same import same
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -27,12 +29,13 @@ examples:
   REMOTE_URL=http://gpu-node:8000/v1 REMOTE_MODEL=my-model python -m inference
   python -m inference doctor      # will it work here, and how fast can this machine be
   python -m inference bench       # how fast are answers
+  python -m inference same        # do the engine's shortcuts change what is answered
   python -m inference models      # list, load and unload models of a running service
 
 settings, each an environment variable:
 """
 
-COMMANDS = {"bench": bench, "doctor": doctor, "models": models}
+COMMANDS = {"bench": bench, "doctor": doctor, "models": models, "same": same}
 
 
 def main() -> int:
@@ -49,6 +52,7 @@ def main() -> int:
             return command(sys.argv[2:])
         parser.parse_args()
         settings = read_settings()
+        keep_few_arenas()
         start_logging(settings.log_format, show_texts=settings.log_prompts)
         check_free(settings.inference_host, settings.inference_port)
         loader = Loader(settings)

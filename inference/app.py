@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
+from inference.answer_cache import FROM_CACHE
 from inference.answers import Answers
 from inference.auth import Forbidden, Unauthorized, is_allowed
 from inference.body_limit import BodyLimit
@@ -161,7 +162,14 @@ def _handler(feature: AnyFeature, models: Models, settings: Settings) -> Callabl
 
         with models.answering(feature.name) as model:
             prediction = await unless_gone(request, model.predict(feature, prompt_input, deadline_s=deadline_s))
-        note(model=prediction.model.name, confidence=prediction.confidence, attempts=prediction.details["attempts"], **prediction.usage.model_dump(), **prediction.timings.model_dump())
+        note(
+            model=prediction.model.name,
+            confidence=prediction.confidence,
+            attempts=prediction.details["attempts"],
+            from_cache=FROM_CACHE in prediction.details,
+            **prediction.usage.model_dump(),
+            **prediction.timings.model_dump(),
+        )
         if settings.log_prompts:
             note(output=prediction.output.model_dump())
         return Response(prediction.model_dump_json(), media_type="application/json")

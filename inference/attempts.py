@@ -15,7 +15,7 @@ from inference.errors import InvalidOutput, Rejected
 from inference.verdicts import Verdicts
 from shared_schemas.calibration import IDENTITY, Calibration
 from shared_schemas.closed import Closed
-from shared_schemas.feature import AnyFeature
+from shared_schemas.feature import AnyFeature, PromptStyle
 from shared_schemas.features.plan import PlanOutput
 from shared_schemas.features.risk import RiskOutput
 from shared_schemas.model_version import ModelVersion
@@ -49,14 +49,14 @@ async def first_acceptable(feature: AnyFeature, prompt_input: Closed, version: M
         done = await ask(Attempt(TEMPERATURE if tried else 0.0, len(tried)))
         tried.append(done)
         began = time.perf_counter()
-        output = _parsed(feature, done)
+        output = _parsed(feature, done, version.prompt_style)
         faults = feature.reject(prompt_input, output)
         verdicts.note(feature.name, faults, time.perf_counter() - began)
         if not faults:
             break
         if len(tried) == ATTEMPTS:
             raise Rejected(faults)
-    confidence = _confidence(output, done, calibration)
+    confidence = _confidence(output, done, version.prompt_style, calibration)
     return Prediction(
         output=output,
         confidence=confidence.percent,
@@ -72,19 +72,19 @@ def _ms(tried: list[Completion], name: str) -> float:
     return round(sum(float(getattr(one, name)) for one in tried), 2)
 
 
-def _parsed(feature: AnyFeature, done: Completion) -> Closed:
+def _parsed(feature: AnyFeature, done: Completion, style: PromptStyle) -> Closed:
     """Constrained decoding is not proof: the answer is parsed and validated like a stranger's."""
     try:
-        output: Closed = feature.output.model_validate_json(done.text)
+        output: Closed = feature.read_answer(done.text, style)
     except ValidationError as error:
         raise InvalidOutput(f"The model's answer does not match the schema of {feature.name!r}: {error.errors()[0]['msg']}") from None
     return output
 
 
-def _confidence(output: Closed, done: Completion, calibration: Calibration) -> Confidence:
+def _confidence(output: Closed, done: Completion, style: PromptStyle, calibration: Calibration) -> Confidence:
     match output:
         case RiskOutput():
-            return level_confidence(done, output.risk_level, calibration) if done.first_letters else UNMEASURED
+            return level_confidence(done, output.risk_level, calibration, style) if done.first_letters else UNMEASURED
         case PlanOutput():
             return plan_confidence(done, calibration) if done.log_probabilities else UNMEASURED
         case _:

@@ -12,10 +12,11 @@ from statistics import fmean
 
 from inference.engine.completion import Completion
 from shared_schemas.calibration import IDENTITY, KINDS, Calibration
+from shared_schemas.feature import PromptStyle
 from shared_schemas.features.risk import LEVELS, Level
 
-_STEPS = re.compile(r'\s*\{\s*"suggested_plan"\s*:\s*\[\s*')
-"""How every plan begins: what follows are its steps."""
+_STEPS = re.compile(r'\s*(\{\s*"suggested_plan"\s*:|\[)\s*\[\s*')
+"""How every plan begins, with names or terse: what follows are its steps."""
 _NEXT = re.compile(r"\s*,\s*")
 
 
@@ -28,15 +29,25 @@ class Confidence:
     details: dict[str, float]
 
 
-def level_confidence(done: Completion, level: Level, calibration: Calibration = IDENTITY) -> Confidence:
+def level_confidence(done: Completion, level: Level, calibration: Calibration = IDENTITY, style: PromptStyle = "tag") -> Confidence:
     """The probability of the chosen level among low, medium and high, read where the level was chosen.
 
     `allowed_mass` is what the model itself gave to all three: renormalised figures alone hide a model that
     wanted to say something else (llama.cpp PR 12643).
     """
-    levels = [done.first_letters.get(name[0], 0.0) for name in LEVELS]
+    levels = [done.first_letters.get(mark, 0.0) for mark in level_marks(style)]
     details = {f"p_{name}": p for name, p in zip(LEVELS, levels, strict=True)}
     return _confidence(calibration.apply_to_choice(levels, LEVELS.index(level)), {**details, "allowed_mass": done.allowed_mass}, calibration)
+
+
+def level_marks(style: PromptStyle) -> list[str]:
+    """The letter that tells each level from the others where a model writes it."""
+    return [str(place) if style == "terse" else level[0] for place, level in enumerate(LEVELS)]
+
+
+def level_at(style: PromptStyle) -> int:
+    """Where in a risk answer that letter stands, in bytes."""
+    return len("[") if style == "terse" else len('{"risk_level":"')
 
 
 def plan_confidence(done: Completion, calibration: Calibration = IDENTITY) -> Confidence:
@@ -70,9 +81,9 @@ def _of_tokens(done: Completion) -> dict[str, float]:
 
 
 def _step_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where each step's JSON object stands in a plan's text, in bytes: its first one, and the one after its last."""
+    """Where each step's JSON object, or terse array, stands in a plan's text, in bytes: its first one, and the one after its last."""
     decoder, begin = json.JSONDecoder(), _STEPS.match(text)
-    while begin and text.startswith("{", begin.end()):
+    while begin and text.startswith(("{", "["), begin.end()):
         end = decoder.raw_decode(text, begin.end())[1]
         yield len(text[: begin.end()].encode()), len(text[:end].encode())
         begin = _NEXT.match(text, end)

@@ -74,7 +74,7 @@ class Loader:
         try:
             self._check_memory(files, context + (0 if beside else files.weights.stat().st_size))
             threads = settings.threads or os.cpu_count() or 1
-            predictor = Predictor(files, n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit, beside=beside)
+            predictor = Predictor(files, n_ctx=settings.context_tokens, n_threads=threads, parallel=settings.parallel, waiting=settings.queue_limit, beside=beside, kept_answers=settings.answer_cache)
         finally:
             if beside:
                 beside.llama.weights.let_go()

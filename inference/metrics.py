@@ -76,16 +76,20 @@ def _info(models: list[Answers]) -> Metric:
 def _gauges(predictors: list[Predictor]) -> Iterator[Metric]:
     waiting = GaugeMetricFamily("slm_queue_length", "Answers that wait for their turn", labels=["model"])
     live = GaugeMetricFamily("slm_live_answers", "Answers in the making", labels=["model"])
+    cells = GaugeMetricFamily("slm_cells", "Tokens that fit the model's memory, by what they are set aside for", labels=["model", "use"])
     for one in predictors:
         waiting.add_metric([one.version.name], one.engine.waiting)
         live.add_metric([one.version.name], one.engine.live)
-    yield from (waiting, live)
+        for use, n in one.engine.cells.items():
+            cells.add_metric([one.version.name, use], n)
+    yield from (waiting, live, cells)
 
 
 def _counters(predictors: list[Predictor]) -> Iterator[Metric]:
     """Labels split each total into parts that do not overlap: their sum is all of it."""
     prompt = CounterMetricFamily("slm_prompt_tokens", "Prompt tokens: cached ones were in memory already", labels=["model", "source"])
     answer = CounterMetricFamily("slm_answer_tokens", "Answer tokens: forced ones needed no choice, guessed ones no step of their own", labels=["model", "kind"])
+    kept = CounterMetricFamily("slm_answer_cache", "Answers looked for among those kept: a hit asked nothing of the engine and is in no other figure of it", labels=["model", "result"])
     answers = CounterMetricFamily("slm_answers", "Answers by how they ended", labels=["model", "end"])
     for one in predictors:
         name, counts = one.version.name, one.engine.counts
@@ -96,7 +100,9 @@ def _counters(predictors: list[Predictor]) -> Iterator[Metric]:
         answer.add_metric([name, "sampled"], counts.answer_tokens - counts.forced_tokens - counts.guessed_tokens)
         for end, n in (("finished", counts.answers), ("failed", counts.failures), ("cancelled", counts.cancelled)):
             answers.add_metric([name, end], n)
-    yield from (prompt, answer, answers)
+        for result, n in (("hit", one.kept.hits), ("miss", one.kept.misses)):
+            kept.add_metric([name, result], n)
+    yield from (prompt, answer, answers, kept)
 
 
 def _rejections(models: list[Answers]) -> Metric:

@@ -1,7 +1,9 @@
 """Owns which files are served: found, hashed and checked before anything is loaded. Loads nothing."""
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -11,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from inference.engine.merge import MERGE_VERSION, merge
+from inference.engine.opened import opened
 from inference.errors import StartError
 from inference.settings import Settings
 from shared_schemas.calibration import Calibration
@@ -23,6 +26,8 @@ DEFAULT_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 
 STARTER = Path(__file__).parent / "adapters" / "starter"
 NO_ADAPTER = NOWHERE = Path("none")
+MERGED_KEPT = 6
+"""Merged models in MODEL_CACHE, some 100 MB each for the default base: those at work and the ones before them, so that going back is quick."""
 
 _CALIBRATIONS: TypeAdapter[dict[str, Calibration]] = TypeAdapter(dict[str, Calibration])
 
@@ -87,12 +92,27 @@ def _merged(files: ModelFiles, cache: Path) -> ModelFiles:
     try:
         if not (noted.exists() and merged.exists() and noted.read_text() == file_sha256(merged)):
             cache.mkdir(parents=True, exist_ok=True)
-            merge(files.base, files.adapter, merged, files.version.quantisation)
+            with opened(files.base, files.version.base_sha256) as base, opened(files.adapter, files.version.adapter_sha256) as adapter:
+                merge(base, adapter, merged, files.version.quantisation)
             noted.write_text(file_sha256(merged))
         sha256 = noted.read_text()
+        prune_merged(cache, merged)
     except OSError as error:
         raise StartError(f"Cannot keep the merged model in {cache}: {error.strerror} (choose another MODEL_CACHE, or 'none')") from None
     return replace(files, merged=merged, weights_sha256=sha256)
+
+
+def prune_merged(cache: Path, asked: Path) -> None:
+    """Keep the merged models that were asked for last. What another process serves stays mapped there; who asks again merges again.
+
+    A cache that may only be read stays as it is.
+    """
+    with contextlib.suppress(OSError):
+        os.utime(asked)
+        newest = sorted(cache.glob("*.gguf"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in newest[MERGED_KEPT:]:
+            old.with_suffix(".sha256").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
 
 
 def default_model() -> Path:

@@ -15,6 +15,7 @@ from typing import Literal
 from inference.answers import Answers, Readiness
 from inference.errors import CannotServe, InferenceError, ModelBusy, StartError, UnknownModel
 from inference.loader import START, Loader
+from inference.self_test import self_test
 from shared_schemas.closed import Closed
 from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion
@@ -196,11 +197,7 @@ class Models:
     async def _tested(self, live: Live, features: Sequence[str]) -> Live:
         """The same model, when it gives each feature's golden request an answer that is accepted in time."""
         with live.use() as answers:
-            for feature in (FEATURES[name] for name in features):
-                try:
-                    await answers.predict(feature, feature.golden, deadline_s=self._longest_s)
-                except InferenceError as error:
-                    raise CannotServe(f"Cannot put {live.name!r} to work: its self-test of {feature.name!r} failed: {error}") from None
+            await self_test(answers, features, deadline_s=self._longest_s)
         return live
 
     def _put_to_work(self, live: Live, features: Sequence[str]) -> None:

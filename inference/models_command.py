@@ -15,9 +15,9 @@ from shared_schemas.features import FEATURES
 EXAMPLES = """\
 examples:
   python -m inference models list
-  python -m inference models load smollm2-135m-starter-3 --feature risk --feature plan
+  python -m inference models load smollm2-135m-c88f83f5 --feature risk --feature plan
   python -m inference models load @start --feature risk          (back to the model of the settings)
-  python -m inference models unload smollm2-135m-starter-2 --url https://slm.example.com
+  python -m inference models unload smollm2-135m-c88f83f5 --url https://slm.example.com
 
 The tokens come from INFERENCE_TOKEN (list) and INFERENCE_ADMIN_TOKEN (load, unload).
 """

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
+from inference.answer_cache import AnswerCache
 from inference.answer_schema import AnswerSchemas
 from inference.answers import Readiness
 from inference.attempts import Attempt, first_acceptable
+from inference.confidence import level_at
 from inference.engine.chat import Chat
 from inference.engine.completion import Completion, Job, Sampler
 from inference.engine.grammar import Grammar, Grammars
@@ -20,6 +22,7 @@ from inference.engine.llama import Llama
 from inference.engine.phrases import Phrases
 from inference.engine.scheduler import Engine
 from inference.errors import BadRequest, StartError, UnusableSchema
+from inference.heap import give_back
 from inference.model_store import ModelFiles
 from inference.verdicts import Verdicts
 from shared_schemas.calibration import IDENTITY
@@ -29,9 +32,6 @@ from shared_schemas.features import FEATURES
 from shared_schemas.features.risk import RiskOutput
 from shared_schemas.prediction import Prediction
 
-_LEVEL_AT = len('{"risk_level":"')
-"""Where the risk level's first letter stands: it is the first thing that the model writes."""
-
 KEPT_PROMPTS = 2
 """Prompts that are remembered beside the live ones: a second attempt need not read its prompt again."""
 
@@ -40,35 +40,51 @@ class Predictor:
     """One loaded model with its engine, ready for every feature. Raises StartError when it cannot serve all of them.
 
     `beside` is another one over the same file: its weights, vocabulary and compiled schemas are shared, so that several adapters
-    over one base cost one copy of it.
+    over one base cost one copy of it. `is_plain`: as `Engine` says. `kept_answers`: as
+    `AnswerCache` says; none by default.
     """
 
-    def __init__(self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64, beside: "Predictor | None" = None) -> None:
+    def __init__(
+        self, model: ModelFiles, *, n_ctx: int, n_threads: int, parallel: int = 8, waiting: int = 64, beside: "Predictor | None" = None, is_plain: bool = False, kept_answers: int = 0
+    ) -> None:
         self.version = model.version
         self.weights_sha256 = model.weights_sha256
         self.verdicts = Verdicts()
+        self.kept = AnswerCache(model.version, model.weights_sha256, kept_answers)
         self._calibrations = model.calibrations
         self.llama: Llama = Llama(
-            beside.llama.weights if beside else model.weights, adapter_path=model.runtime_adapter, n_cells=n_ctx, n_seats=parallel + KEPT_PROMPTS + len(FEATURES), n_threads=n_threads
+            beside.llama.weights if beside else model.weights,
+            sha256=model.weights_sha256,
+            adapter_path=model.runtime_adapter,
+            adapter_sha256=model.version.adapter_sha256,
+            n_cells=n_ctx,
+            n_seats=parallel + KEPT_PROMPTS + len(FEATURES),
+            n_threads=n_threads,
         )
         try:
-            self._prepare(model, parallel, waiting, beside)
+            self._prepare(model, parallel, waiting, beside, is_plain)
         except BaseException:
             self.llama.close()
             raise
 
-    def _prepare(self, model: ModelFiles, parallel: int, waiting: int, beside: "Predictor | None") -> None:
+    def _prepare(self, model: ModelFiles, parallel: int, waiting: int, beside: "Predictor | None", is_plain: bool) -> None:
         self._chat = Chat(self.llama)
         self.grammars: Grammars = beside.grammars if beside else Grammars(self.llama.vocab, self.llama.n_vocab)
         self.answer_schemas: AnswerSchemas = beside.answer_schemas if beside else AnswerSchemas(self.grammars)
         try:
-            self._grammars: dict[str, Grammar] = beside._grammars if beside else {feature.name: self.grammars.compile(feature.name, feature.output_schema()) for feature in FEATURES.values()}
+            self._grammars: dict[str, Grammar] = self._compiled(beside)
         except UnusableSchema as error:
             raise StartError(str(error)) from None
-        self.engine = Engine(self.llama, parallel=parallel, waiting=waiting, phrases=self._read_phrases(model.phrases))
+        self.engine = Engine(self.llama, parallel=parallel, waiting=waiting, phrases=self._read_phrases(None if is_plain else model.phrases), is_plain=is_plain)
         for feature in FEATURES.values():
             self.engine.pin(self._chat.constant_tokens(feature.constant_messages(self.version.prompt_style)))
         self.engine.start()
+
+    def _compiled(self, beside: "Predictor | None") -> dict[str, Grammar]:
+        style = self.version.prompt_style
+        if beside and beside.version.prompt_style == style:
+            return beside._grammars
+        return {feature.name: self.grammars.compile(feature.name, feature.answer_schema(style)) for feature in FEATURES.values()}
 
     def prompt_tokens(self, feature: AnyFeature, prompt_input: Closed) -> list[int]:
         return self._chat.tokens(feature.messages(prompt_input, self.version.prompt_style))
@@ -84,21 +100,26 @@ class Predictor:
         return self._grammars[feature]
 
     async def predict(self, feature: AnyFeature, prompt_input: Closed, *, deadline_s: float = float("inf")) -> Prediction[Closed]:
-        """Answer one prompt input, in up to three attempts.
+        """Answer one prompt input, in up to three attempts, or with the answer kept from the last time.
 
         Raises Overloaded, PromptTooLong, DeadlineExceeded and BadAnswer, the last attempt's. A cancelled caller's answer
         is given up within one step.
         """
+        kept = self.kept.find(feature, prompt_input)
+        if kept:
+            return kept
         prompt = self.prompt_tokens(feature, prompt_input)
         deadline = time.monotonic() + deadline_s
-        watch_at = _LEVEL_AT if feature.output is RiskOutput else -1
+        watch_at = level_at(self.version.prompt_style) if feature.output is RiskOutput else -1
 
         async def ask(attempt: Attempt) -> Completion:
             sampler = Sampler(attempt.temperature, seed=attempt.seed) if attempt.temperature else None
             job = Job(prompt, self._grammars[feature.name], feature.max_tokens, watch_at=watch_at, sampler=sampler, deadline=deadline)
             return await self.complete(job, is_again=attempt.seed > 0)
 
-        return await first_acceptable(feature, prompt_input, self.version, ask, self.verdicts, self._calibrations.get(feature.name, IDENTITY))
+        prediction = await first_acceptable(feature, prompt_input, self.version, ask, self.verdicts, self._calibrations.get(feature.name, IDENTITY))
+        self.kept.keep(feature, prompt_input, prediction)
+        return prediction
 
     def predict_now(self, feature: AnyFeature, prompt_input: Closed) -> Prediction[Closed]:
         """`predict` for callers without an event loop: one at a time."""
@@ -121,6 +142,7 @@ class Predictor:
     def close(self) -> None:
         self.engine.stop()
         self.llama.close()
+        give_back()
 
     def _read_phrases(self, path: Path | None) -> Phrases:
         phrases = Phrases()

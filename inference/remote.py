@@ -19,7 +19,7 @@ from inference.remote_reply import read_reply
 from inference.settings import Settings
 from inference.verdicts import Verdicts
 from shared_schemas.closed import Closed
-from shared_schemas.feature import AnyFeature
+from shared_schemas.feature import AnyFeature, PromptStyle
 from shared_schemas.model_version import ModelVersion
 from shared_schemas.prediction import Prediction
 
@@ -100,7 +100,7 @@ class Remote:
         async with self._places:
             began = time.monotonic()
             reply = await self._reply(feature, messages, attempt)
-        done = read_reply(feature, reply)
+        done = read_reply(feature, reply, self.version.prompt_style)
         done.queue_ms, done.decode_ms = 1000 * (began - arrived), 1000 * (time.monotonic() - began)
         return done
 
@@ -115,7 +115,7 @@ class Remote:
                 seed=attempt.seed,
                 logprobs=True,
                 top_logprobs=_TOP,
-                **_constraint(self._dialect, feature),
+                **_constraint(self._dialect, feature, self.version.prompt_style),
             )
         except APIConnectionError as error:
             self._alone_until = time.monotonic() + _LEFT_ALONE_S
@@ -134,9 +134,9 @@ class Remote:
         return reply
 
 
-def _constraint(dialect: str, feature: AnyFeature) -> dict[str, Any]:
+def _constraint(dialect: str, feature: AnyFeature, style: PromptStyle) -> dict[str, Any]:
     """How the server is told the schema."""
-    schema = feature.output_schema()
+    schema = feature.answer_schema(style)
     if dialect == "vllm":
         return {"extra_body": {"structured_outputs": {"json": schema, "disable_any_whitespace": True}}}
     return {"response_format": {"type": "json_schema", "json_schema": {"name": feature.name, "schema": schema, "strict": True}}}

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     remote_dialect: Literal["openai", "vllm"] = Field(
         "openai", description="how REMOTE_URL is told the schema: openai (response_format: llama-server, Ollama, vLLM, OpenAI) or vllm (structured_outputs)"
     )
-    remote_prompt_style: PromptStyle = Field("instructions", description="how the model at REMOTE_URL is told what to do: instructions, or tag for one that was tuned here")
+    remote_prompt_style: PromptStyle = Field(
+        "instructions", description="how the model at REMOTE_URL is told what to do: instructions, or for a model that was tuned here the prompt_style of its manifest"
+    )
     console_supabase_url: AnyHttpUrl | None = Field(None, description="URL of the Supabase project that the pages under /console/ talk to; without it there are none")
     console_supabase_key: str | None = Field(None, description="publishable (anon) key of that project: everybody who opens the console gets it")
     console_folder: Path = Field(BUILT, description="folder of the built console; default: supabase/console/dist of the checkout")
@@ -54,6 +56,9 @@ class Settings(BaseSettings):
     context_tokens: Annotated[int, Field(ge=512, le=131_072)] = Field(12_288, description="tokens of all prompts and answers at work; one request may use them all")
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(8, description="answers made at once")
     queue_limit: Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="requests that may wait; one more gets 503")
+    answer_cache: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        0, description="answers kept by each model for whoever asks exactly the same again; 0 keeps none: a quick answer tells that somebody asked this before"
+    )
     body_deadline_s: Annotated[float, Field(gt=0, le=120)] = Field(10, description="longest time for a request's body to arrive; then 408")
     log_format: LogFormat | None = Field(None, description="'json' (one object a line) or 'text'; default: text on a terminal, else json")
     log_prompts: bool = Field(False, description="log prompts and answers too, which hold what users wrote: for debugging only")

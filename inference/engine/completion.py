@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,14 @@ class Completion:
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     mask_s: list[float] = field(default_factory=list)
+
+
+class Picks(Protocol):
+    """Decides for a token."""
+
+    def pick(self, logits: NDArray[np.float32]) -> int:
+        """An index into `logits`, which are valid until it returns."""
+        ...
 
 
 @dataclass
@@ -78,7 +87,7 @@ class Job:
     grammar: Grammar | None
     max_tokens: int
     watch_at: int = -1
-    sampler: Sampler | None = None
+    sampler: Picks | None = None
     deadline: float = float("inf")
     on_text: Callable[[bytes], None] | None = None
     stops: Sequence[bytes] = ()

@@ -15,9 +15,9 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.engine.opened import opened
 from inference.errors import InferenceError, StartError
 
-_GGUF_MAGIC = b"GGUF"
 _LOG_LEVEL_ERROR = 4
 """`GGML_LOG_LEVEL_ERROR` of ggml.h; the binding does not export it."""
 
@@ -83,17 +83,23 @@ class Batch:
 
 
 class Weights:
-    """A loaded model file. Every context made over it holds it; the last one to let go frees it."""
+    """A loaded model file, of that hash if one is given. Every context made over it holds it; the last one to let go frees it."""
 
-    def __init__(self, path: Path) -> None:
-        _check_gguf(path)
+    def __init__(self, path: Path, sha256: str | None = None) -> None:
         llama_cpp.llama_log_set(_collect_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         self.path = path
-        self.model: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
-        if not self.model:
-            raise StartError(f"Cannot load the model {path}: {_last_error()}")
+        self.model: Any = None
         self.holders = 0
+        try:
+            with opened(path, sha256) as file:
+                self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
+                if not self.model:
+                    raise StartError(f"Cannot load the model {path}: {_last_error().replace(str(file), str(path))}")
+        except StartError:
+            if self.model:
+                llama_cpp.llama_model_free(self.model)
+            raise
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -118,11 +124,14 @@ class Weights:
 class Llama:
     """A model with one context of `n_cells` tokens, shared by up to `n_seats` sequences. `n_vocab` tokens.
 
-    Several may be made over the same `Weights`, each with an adapter of its own, and work at the same time.
+    Several may be made over the same `Weights`, each with an adapter of its own, and work at the same time. The hashes are what the
+    files must have; None: whatever they have.
     """
 
-    def __init__(self, model: Path | Weights, *, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int = 512) -> None:
-        weights = model if isinstance(model, Weights) else Weights(model)
+    def __init__(
+        self, model: Path | Weights, *, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int = 512, sha256: str | None = None, adapter_sha256: str | None = None
+    ) -> None:
+        weights = model if isinstance(model, Weights) else Weights(model, sha256)
         if not weights.hold():
             raise StartError(f"Cannot use the model {weights.path}: it has been freed")
         self.weights = weights
@@ -131,12 +140,12 @@ class Llama:
         self._adapter: Any = None
         try:
             with _one_at_a_time:
-                self._open(adapter_path, n_cells, n_seats, n_threads, n_batch)
+                self._open(adapter_path, adapter_sha256, n_cells, n_seats, n_threads, n_batch)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, adapter_path: Path | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int) -> None:
+    def _open(self, adapter_path: Path | None, adapter_sha256: str | None, n_cells: int, n_seats: int, n_threads: int, n_batch: int) -> None:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx, params.n_seq_max, params.kv_unified = n_cells, n_seats, True
         params.n_batch = params.n_ubatch = min(n_batch, n_cells)
@@ -145,7 +154,7 @@ class Llama:
         if not self._context:
             raise StartError(f"Cannot make a context of {n_cells} tokens for {self.weights.path}: {_last_error()}")
         if adapter_path is not None:
-            self._apply_adapter(adapter_path)
+            self._apply_adapter(adapter_path, adapter_sha256)
         self._memory: Any = llama_cpp.llama_get_memory(self._context)
         self.vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
@@ -154,9 +163,9 @@ class Llama:
         """Whether a sequence's last tokens can be taken back: without it nothing can be guessed or reused."""
         self.vocabulary = self.weights.vocabulary
 
-    def _apply_adapter(self, path: Path) -> None:
-        _check_gguf(path)
-        self._adapter = llama_cpp.llama_adapter_lora_init(self.model, str(path).encode())
+    def _apply_adapter(self, path: Path, sha256: str | None) -> None:
+        with opened(path, sha256) as file:
+            self._adapter = llama_cpp.llama_adapter_lora_init(self.model, str(file).encode())
         if not self._adapter:
             raise StartError(f"Cannot load the adapter {path}: {_last_error()}")
         adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(self._adapter)
@@ -216,6 +225,10 @@ class Llama:
         """Drop what the sequence in `seat` holds at and after `position`."""
         llama_cpp.llama_memory_seq_rm(self._memory, seat, position, -1)
 
+    def held(self, seat: int) -> int:
+        """How many tokens of the sequence in `seat` are in memory."""
+        return 1 + int(llama_cpp.llama_memory_seq_pos_max(self._memory, seat))
+
     def forget_all(self) -> None:
         llama_cpp.llama_memory_clear(self._memory, True)
 
@@ -244,16 +257,6 @@ def _piece(vocab: Any, token: int) -> bytes:
     buffer = ctypes.create_string_buffer(256)
     count = llama_cpp.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
     return buffer.raw[: max(0, count)]
-
-
-def _check_gguf(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise StartError(f"Cannot read the model {path}: {error.strerror}") from None
-    if magic != _GGUF_MAGIC:
-        raise StartError(f"Cannot use {path}: it is not a GGUF file (it begins with {magic!r})")
 
 
 def _last_error() -> str:

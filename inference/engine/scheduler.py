@@ -35,13 +35,17 @@ log = logging.getLogger("inference.engine")
 
 
 class Engine:
-    """Answers jobs on a thread of its own. `parallel` answers are made at once; at most `waiting` more may wait."""
+    """Answers jobs on a thread of its own. `parallel` answers are made at once; at most `waiting` more may wait.
 
-    def __init__(self, llama: Llama, *, parallel: int, waiting: int, phrases: Phrases | None = None) -> None:
+    `is_plain`: the model chooses every token, one a step: nothing is forced and nothing guessed. For comparison only.
+    """
+
+    def __init__(self, llama: Llama, *, parallel: int, waiting: int, phrases: Phrases | None = None, is_plain: bool = False) -> None:
         self.llama = llama
         self.parallel = parallel
         self.counts = Counts()
         self.phrases = phrases or Phrases()
+        self._is_plain = is_plain
         self._most_waiting = waiting
         self._waiting: deque[Job] = deque()
         self._live: list[Live] = []
@@ -68,6 +72,13 @@ class Engine:
     def live(self) -> int:
         return len(self._live)
 
+    @property
+    def cells(self) -> dict[str, int]:
+        """Memory cells by what they are for: set aside for answers in the making, kept for prompts that may come again, pinned, free."""
+        answers, kept = sum(live.cells for live in list(self._live)), sum(map(len, list(self._kept.values())))
+        pinned = sum(map(len, self._pinned.values()))
+        return {"answers": answers, "kept": kept, "pinned": pinned, "free": max(0, self.llama.n_cells - answers - kept - pinned)}
+
     def pin(self, prefix: Sequence[int]) -> None:
         """Keep a beginning of prompts in memory from `start` on. Before `start` only."""
         if self.llama.can_trim and prefix:
@@ -81,6 +92,7 @@ class Engine:
     def submit(self, job: Job, *, is_again: bool = False) -> Job:
         """Take a job; its future gets a Completion or an InferenceError. Raises Overloaded, PromptTooLong and Cancelled at once.
 
+        A job that would have to wait past its deadline is refused too: answers that come too late would take the place of others.
         `is_again`: another attempt at a request that was let in before; it goes to the front and is not refused.
         """
         room = self.llama.n_cells - sum(len(prefix) for prefix in self._pinned.values())
@@ -89,7 +101,7 @@ class Engine:
         with self._news:
             if self._is_stopping:
                 raise Overloaded(0, retry_after_s=1)
-            if self.is_full and not is_again:
+            if not is_again and (self.is_full or self._is_too_late(job)):
                 raise Overloaded(len(self._waiting), retry_after_s=max(1, round(self._recent_s * (len(self._waiting) + len(self._live)) / self.parallel)))
             if not job.future.set_running_or_notify_cancel():  # from here on only the engine ends it: a cancelled caller is told by `gone`
                 raise Cancelled("Nobody waits for the answer any more")
@@ -158,7 +170,7 @@ class Engine:
             if shared:
                 self.llama.share(source, seat, shared)
             try:
-                sequence = Live(job, seat, shared, self.llama.vocabulary, self.phrases)
+                sequence = Live(job, seat, shared, self.llama.vocabulary, self.phrases, forces=not self._is_plain)
             except InferenceError as error:
                 self._release(seat)
                 self._fail(job, error)
@@ -176,7 +188,7 @@ class Engine:
         return True
 
     def _used(self) -> int:
-        return sum(live.cells for live in self._live) + sum(len(tokens) for tokens in (*self._kept.values(), *self._pinned.values()))
+        return sum(used for kind, used in self.cells.items() if kind != "free")
 
     def _best_beginning(self, prompt: Sequence[int]) -> tuple[int, int]:
         """The seat whose tokens begin most like the prompt, and how many are the same. The last one is always fed anew."""
@@ -234,7 +246,7 @@ class Engine:
         """What each sequence feeds in this step: all that is short, then pieces of long prompts, the oldest and the shortest first."""
         short = [live for live in self._live if len(live.tail) <= SHORT]
         long = [live for live in self._live if len(live.tail) > SHORT]
-        guesses = min(MOST_GUESSED, GUESSED_TOKENS // len(short)) if short and self.llama.can_trim else 0
+        guesses = min(MOST_GUESSED, GUESSED_TOKENS // len(short)) if short and self.llama.can_trim and not self._is_plain else 0
         room = self.llama.n_batch
         for live in short:
             if room < 1:
@@ -271,6 +283,11 @@ class Engine:
         self._count_finished(done)
         self._recent_s = 0.8 * self._recent_s + 0.2 * (done.prefill_ms + done.decode_ms) / 1000
         sequence.job.future.set_result(done)
+
+    def _is_too_late(self, job: Job) -> bool:
+        """Whether a job that has to wait would, by what answers took lately, not be answered in time. One that finds a place is always tried."""
+        ahead = len(self._waiting) + len(self._live) + 1 - self.parallel
+        return ahead > 0 and time.monotonic() + self._recent_s * (1 + ahead / self.parallel) > job.deadline
 
     def _fail(self, job: Job, error: InferenceError) -> None:
         if isinstance(error, Cancelled):

@@ -30,7 +30,7 @@ class Feed:
 class Sequence:
     """A job at work. `seat` is its sequence number in the context; `position` counts its tokens that are in memory."""
 
-    def __init__(self, job: Job, seat: int, cached: int, vocabulary: Vocabulary, phrases: Phrases) -> None:
+    def __init__(self, job: Job, seat: int, cached: int, vocabulary: Vocabulary, phrases: Phrases, *, forces: bool = True) -> None:
         self.job = job
         self.seat = seat
         self.position = cached
@@ -40,6 +40,7 @@ class Sequence:
         self._phrases = phrases
         self._words: PromptWords | None = None
         self._matcher = job.grammar.begin() if job.grammar else None
+        self._forces = forces
         self._recent = begin(job.grammar.name if job.grammar else "")
         self._answer = bytearray()
         self._admitted = time.monotonic()
@@ -50,7 +51,8 @@ class Sequence:
         self.tail: list[int] = list(job.prompt[cached:])
         """Tokens that are certain and not yet in memory."""
         if self._matcher:
-            self._append(self._matcher.force())
+            if self._forces:
+                self._append(self._matcher.force())
             self.is_finished = self._matcher.is_complete
             self._check_length()
 
@@ -173,7 +175,7 @@ class Sequence:
         else:
             self._matcher.consume([token])
             self._append([token], forced=False)
-            if not self._matcher.is_complete:
+            if self._forces and not self._matcher.is_complete:
                 self._append(self._matcher.force())
             self.is_finished = self._matcher.is_complete
         self._check_length()

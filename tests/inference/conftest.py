@@ -28,7 +28,7 @@ def predictor() -> Iterator[Predictor]:
 
 @pytest.fixture
 def app(predictor: Predictor) -> FastAPI:
-    return create_app(Settings(inference_token=SecretStr(TOKEN), queue_limit=2), predictor)
+    return create_app(Settings(inference_token=SecretStr(TOKEN), queue_limit=2, deadline_s=120), predictor)
 
 
 @pytest_asyncio.fixture

@@ -13,13 +13,15 @@ import pytest
 
 from inference.chat_text import ChatText
 from inference.engine.completion import Job, Sampler
+from inference.model_store import find_model
 from inference.predict import Predictor
+from inference.settings import Settings
 from shared_schemas.feature import Message
 from shared_schemas.features import FEATURES
 from tests.inference.conftest import TOKEN
 
 RISK = FEATURES["risk"]
-SURE: Any = [{"role": message.role, "content": message.content} for message in RISK.messages(RISK.golden, "tag")]
+SURE: Any = [{"role": message.role, "content": message.content} for message in RISK.messages(RISK.golden, find_model(Settings()).version.prompt_style)]
 """What the model was tuned on: it does not hesitate, so that rounding, which depends on what else is in memory, changes nothing."""
 HELLO: Any = [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": "Say hello to the world in one sentence."}]
 

@@ -34,7 +34,7 @@ def test_a_machine_that_will_do_is_measured() -> None:
     assert (status, report["well"]) == (0, True)
     facts = report["facts"]
     assert facts["cores"] >= 1
-    assert facts["memory_need_bytes"] > facts["model_bytes"] > 90e6
+    assert facts["memory_need_bytes"] > facts["model_bytes"] > 80e6
     assert facts["tokens_per_s_limit"] == pytest.approx(facts["read_bandwidth_bytes_per_s"] / facts["model_bytes"])
     assert facts["tokens_per_s"] > 0
     assert "=" in facts["cpu_features"]

@@ -67,6 +67,18 @@ def test_figures_under_the_mask_are_kept_and_never_taken_for_the_models_own() ->
     assert "p_masked_mean" not in plan_confidence(unmasked).details
 
 
+def test_a_terse_plan_is_weighed_by_the_same_steps() -> None:
+    words = '[[[0,"Prüfe [die] Größe",2,0],[2,"Build {the} page",4,1]],["Nobody is {away}, [or ill]."],[]]'
+    sure = plan_confidence(chosen(words, {"Prüfe": [0.9], "Build": [0.5, 0.5], "Nobody": [0.01] * 5}))
+    assert sure.details["p_step_mean"] == pytest.approx(0.7, abs=1e-6)
+    assert plan_confidence(Completion(text="[[],[],[]]")).percent == 0
+
+
+def test_a_terse_level_is_the_number_of_its_place() -> None:
+    seen = Completion(first_letters={"0": 0.2, "1": 0.7, "2": 0.1}, allowed_mass=0.9)
+    assert level_confidence(seen, "medium", style="terse") == level_confidence(LEVELS_SEEN, "medium")
+
+
 def test_nothing_to_choose_is_no_confidence() -> None:
     assert plan_confidence(Completion(text=plan("Ship it"))).percent == 0
     assert level_confidence(Completion(), "low", Temperature(kind="temperature", temperature=2)).percent == 0
@@ -122,7 +134,6 @@ def starter_with(folder: Path, calibration: object) -> Path:
 def test_the_calibration_comes_with_the_model_version(tmp_path: Path) -> None:
     files = find_model(Settings(adapter_path=starter_with(tmp_path / "a", {"risk": {"kind": "temperature", "temperature": 2}, "plan": COOLER.model_dump()}), model_cache=Path("none")))
     assert files.calibrations == {"risk": Temperature(kind="temperature", temperature=2), "plan": COOLER}
-    assert find_model(Settings()).calibrations == {}
 
 
 @pytest.mark.parametrize(
@@ -152,10 +163,11 @@ def test_a_malformed_calibration_stops_the_start_with_one_line(tmp_path: Path, c
 
 
 def test_a_real_answers_figures_are_those_of_its_tokens(predictor: Predictor) -> None:
+    calibrations = find_model(Settings()).calibrations
     risk, planned = predictor.predict_now(RISK, TASK), predictor.predict_now(PLAN, WISH)
-    assert risk.details["calibration"] == planned.details["calibration"] == KINDS.index("identity")
+    assert [told.details["calibration"] for told in (risk, planned)] == [KINDS.index(calibrations[name].kind) for name in ("risk", "plan")]
     assert 0 < planned.details["p_step_min"] <= planned.details["p_step_mean"] <= 1
-    assert planned.confidence == round(100 * planned.details["p_step_mean"])
+    assert planned.confidence == round(100 * calibrations["plan"].apply(planned.details["p_step_mean"]))
 
 
 def test_where_a_mask_is_computed_its_figure_is_at_least_the_models_own(predictor: Predictor) -> None:

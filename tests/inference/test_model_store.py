@@ -1,6 +1,7 @@
 """Only the right files are served, and a wrong one gives one clear line."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inference.errors import StartError
-from inference.model_store import STARTER, default_model, file_sha256, find_model
+from inference.model_store import MERGED_KEPT, STARTER, default_model, file_sha256, find_model, prune_merged
 from inference.predict import Predictor
 from inference.settings import Settings
 
@@ -95,6 +96,21 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
     path = shutil.copy(STARTER / "adapter.gguf", tmp_path / "adapter.gguf")
     with pytest.raises(StartError, match="Cannot load the model"):
         Predictor(find_model(Settings(model_path=Path(path))), n_ctx=512, n_threads=1)
+
+
+def test_the_cache_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
+    merged = [tmp_path / f"{i}.gguf" for i in range(MERGED_KEPT + 2)]
+    for i, path in enumerate(merged):
+        path.write_bytes(b"m")
+        path.with_suffix(".sha256").write_text("s")
+        os.utime(path, (1000 + i, 1000 + i))
+    prune_merged(tmp_path, merged[0])
+    assert sorted(path.stem for path in tmp_path.glob("*.gguf")) == sorted(path.stem for path in (merged[0], *merged[3:]))
+    assert sorted(path.stem for path in tmp_path.glob("*.sha256")) == sorted(path.stem for path in tmp_path.glob("*.gguf"))
+
+
+def test_a_cache_that_is_gone_or_only_read_is_no_fault(tmp_path: Path) -> None:
+    prune_merged(tmp_path / "gone", tmp_path / "gone" / "m.gguf")
 
 
 def test_file_sha256_is_the_files(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from inference.settings import Settings
 from inference.trace import begin_span
 from shared_schemas.fault import FAULT_KINDS
 from shared_schemas.features.plan import PlanInput
-from shared_schemas.features.risk import RISK, RiskInput, describe
+from shared_schemas.features.risk import RISK, RiskInput, RiskOutput, describe
 
 TOKEN = "a-token-for-tests-only"
 CANARY = "zanzibar-4711"
@@ -153,9 +153,12 @@ async def test_rejections_are_counted_by_kind_and_never_by_text(client: httpx.As
     assert not any(CANARY in label for _, labels in after for label in labels)
 
 
-def say(monkeypatch: pytest.MonkeyPatch, predictor: Predictor, output: object) -> None:
+def say(monkeypatch: pytest.MonkeyPatch, predictor: Predictor, output: dict[str, Any]) -> None:
+    whole = output.keys() == RiskOutput.model_fields.keys()
+    text = RISK.answer(RiskOutput(**output), predictor.version.prompt_style) if whole else json.dumps(output)
+
     async def complete(_job: Job, *, is_again: bool = False) -> Completion:
-        return Completion(text=json.dumps(output))
+        return Completion(text=text)
 
     monkeypatch.setattr(predictor, "complete", complete)
 
@@ -279,7 +282,7 @@ BAD_OUTPUTS = [
 
 
 @pytest.mark.parametrize(("output", "code"), BAD_OUTPUTS, ids=["nonsense", "a figure of its own", "off the schema"])
-async def test_no_refused_answer_is_quoted(client: httpx.AsyncClient, lines: Lines, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, output: object, code: str) -> None:
+async def test_no_refused_answer_is_quoted(client: httpx.AsyncClient, lines: Lines, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, output: dict[str, Any], code: str) -> None:
     say(monkeypatch, predictor, output)
     response = await client.post("/v1/features/risk", json=TASK)
     assert response.json()["error"]["code"] == code
