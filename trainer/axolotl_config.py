@@ -47,6 +47,8 @@ class AxolotlConfig(Closed):
     lora_o_kernel: bool = False
     sequence_len: int
     sample_packing: bool = False
+    pad_to_sequence_len: bool | None
+    """False: a batch is as long as its longest row. Left to Axolotl, its length is rounded up to 64, which suits a GPU's tiles."""
     curriculum_sampling: bool = True
     shuffle_merged_datasets: bool = False
     micro_batch_size: int
@@ -107,6 +109,7 @@ def axolotl_config(recipe: LoraRecipe, *, base: Path | str, data: Path, out: Pat
         lora_alpha=recipe.alpha,
         lora_target_modules=preset.architecture.linears,
         sequence_len=recipe.sequence_len,
+        pad_to_sequence_len=None if gpu else False,
         micro_batch_size=recipe.batch,
         gradient_accumulation_steps=recipe.accumulation,
         num_epochs=recipe.epochs,

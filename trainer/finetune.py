@@ -52,8 +52,8 @@ def axolotl_environment(folder: Path, *, online: bool = False) -> Mapping[str, s
     }
 
 
-def dequantise_base(gguf: Path, folder: Path, *, axolotl: Path, progress: Progress) -> dict[str, Any]:
-    run_process(["python", "-m", "trainer.dequantise", str(gguf), str(folder)], axolotl=axolotl, log=folder / "dequantise.log", progress=progress)
+def dequantise_base(gguf: Path, folder: Path, *, axolotl: Path, progress: Progress, preset: Preset = PRESETS[DEFAULT_PRESET]) -> dict[str, Any]:
+    run_process(["python", "-m", "trainer.dequantise", str(gguf), str(folder), preset.end_of_turn, preset.pad], axolotl=axolotl, log=folder / "dequantise.log", progress=progress)
     return {"weights": "float32, dequantised"}
 
 

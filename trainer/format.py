@@ -1,4 +1,4 @@
-"""Owns the shape of training rows: chat messages as Axolotl's `chat_template` type reads them, strict JSON answers.
+"""Owns the shape of training rows: chat messages as Axolotl's `chat_template` type reads them, strict JSON answers, terse ones where the style says so.
 
 Knows nothing of where the rows are kept.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from shared_schemas.closed import Closed
-from shared_schemas.feature import PromptStyle, compact_json
+from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 
 Row = dict[str, list[dict[str, str]]]
@@ -31,4 +31,4 @@ def format_conversations(pairs: Iterable[Pair], style: PromptStyle) -> list[Row]
 def conversation(pair: Pair, style: PromptStyle) -> Row:
     asked = FEATURES[pair.feature].messages(pair.prompt_input, style)
     turns = [{"role": message.role, "content": message.content} for message in asked]
-    return {"messages": [*turns, {"role": "assistant", "content": compact_json(pair.output)}]}
+    return {"messages": [*turns, {"role": "assistant", "content": FEATURES[pair.feature].answer(pair.output, style)}]}

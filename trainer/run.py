@@ -13,16 +13,16 @@ from typing import Any, Literal
 
 import inference
 import shared_schemas
-from inference.model_store import ModelFiles, default_model, file_sha256, find_model, model_in
+from inference.model_store import ModelFiles, file_sha256, find_model, model_in
 from inference.predict import Predictor
 from inference.settings import Settings
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion, Quantisation
 from trainer import axolotl_config as recipes
+from trainer import evaluation as evaluating
+from trainer import export, gates, mix, recipe, registry
 from trainer import finetune as finetuning
-from trainer import gates, mix, registry
-from trainer.axolotl_config import LoraRecipe
 from trainer.data.row import Row, kept_private, read_rows, stage_folder
 from trainer.errors import MissingEnvironment, ParityFailed, Refused
 from trainer.evaluation.answers import LocalModel
@@ -39,14 +39,13 @@ from trainer.lease import Lease
 from trainer.phrases import write_phrases
 from trainer.presets import find_preset
 from trainer.progress import TrainingProgress
+from trainer.recipe import LoraRecipe, Machines
 from trainer.stage import digest, read_manifest, run_stage, sources_sha256
 from trainer.supabase_client import Project
 
 CONTEXT_TOKENS = 6144
 PROVED = 12
 """Conversations of each feature that the parity gate reads."""
-BASES: Mapping[str, Callable[[], Path]] = {"smollm2-135m": default_model}
-"""By preset, the GGUF of the base that is served with the adapter."""
 
 Data = Callable[[str, Progress], Mapping[str, Mapping[str, Any]]]
 """Makes a feature's dataset and writes it into the project: the facts of each of its stages."""
@@ -54,7 +53,7 @@ Data = Callable[[str, Progress], Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """`make_data` fills `work`/data. `limit` bounds the training rows, `judged` the examples of each feature that models are judged by.
+    """`base` is the GGUF that the service serves with the adapter. `make_data` fills `work`/data. `limit` bounds the training rows by feature, `judged` the examples of each feature that models are judged by.
 
     `allowed` names gates that may fail: it is written down with the model. `store` is where models are put, `service` the
     inference service that picks them up; without one, whoever runs it has to. `stage`: what a rollout that is off is raised to.
@@ -62,15 +61,17 @@ class RunOptions:
 
     features: Sequence[str]
     preset: str
+    base: Path
     work: Path
     axolotl: Path
     make_data: Data
     store: str
     service: registry.Service | None
     recipe: LoraRecipe = field(default_factory=LoraRecipe)
-    style: PromptStyle = "tag"
+    style: PromptStyle = "terse"
+    machines: Machines = field(default_factory=Machines)
     init: Path | None = None
-    limit: int | None = None
+    limit: Mapping[str, int] = field(default_factory=dict)
     judged: int = 60
     limits: Limits = field(default_factory=Limits)
     allowed: Sequence[str] = ()
@@ -103,7 +104,7 @@ def run(project: Project, lease: Lease, options: RunOptions, *, progress: Progre
     datasets, train, rows = _data(lease, options, told)
     key = _key(options, datasets, train)
     lease.enter("data", dataset_ids=sorted(datasets.values()), manifest={"key": key, "options": _written(options)})
-    if was := _ended_before(project, lease, key):
+    if was := _ended_before(project, lease, key, options.preset):
         lease.finish("nothing_new", f"the same data, preset, options and code as run {was}")
         return {"status": "nothing_new", "run": lease.run, "same_as": was}
     trained = _train(project, lease, options, datasets, train, rows, key, told)
@@ -134,10 +135,10 @@ def _held_out(work: Path, feature: str) -> Iterator[Row]:
 
 
 def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any], rows: dict[str, list[Row]], key: str, progress: Progress) -> Trained:
-    work, gguf, preset = options.work, BASES[options.preset](), find_preset(options.preset)
-    base = {"base_sha256": file_sha256(gguf)}
+    work, preset = options.work, find_preset(options.preset)
+    base = {"base_sha256": file_sha256(options.base)}
     lease.enter("base")
-    run_stage(work / "base", base, lambda folder: dequantise_base(gguf, folder, axolotl=options.axolotl, progress=progress))
+    run_stage(work / "base", {**base, "preset": preset.name}, lambda folder: dequantise_base(options.base, folder, preset=preset, axolotl=options.axolotl, progress=progress))
     begun = _init(options, base, progress)
 
     lease.enter("fine-tune")
@@ -153,6 +154,8 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
             axolotl=options.axolotl,
             progress=_noting(lease, progress),
             say=progress,
+            preset=preset,
+            machines=options.machines,
         ),
         keep_partial=True,
     )
@@ -179,7 +182,7 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
     files = {"adapter.gguf": work / "export" / "adapter" / "adapter.gguf", "phrases.txt": write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")}
     folder = work / "models" / version.name
     registry.make_artifact(folder, files, manifest)
-    candidate = model_in(folder, _merged_in(work))
+    candidate = model_in(folder, _served(options))
     parity = run_stage(work / "parity", {**version.model_dump(), "rows": _ids(rows)}, lambda _folder: _parity(candidate, rows, options))
     refused = {name: f"{file['fault']['name']}: {file['fault']['found']}" for name, file in exported["parity"]["files"].items() if file["fault"]}
     if refused:
@@ -203,7 +206,7 @@ def _export(options: RunOptions, name: str, quantisation: Quantisation, datasets
     lineage = Lineage(name=name, base=preset.hugging_face, licence=preset.licence, run=key[:16], datasets=tuple(sorted(datasets.values())), prompt_versions=versions)
     read = [row for some in rows.values() for row in some[:PROVED]]
     return export_model(
-        Sources(options.work / "base", options.work / "adapter", lineage, BASES[options.preset]()),
+        Sources(options.work / "base", options.work / "adapter", lineage, options.base),
         options.work / "export",
         quantisations=(quantisation,),
         trials=Trials(held_out=format_conversations(read, options.style), rounds=1),
@@ -252,8 +255,12 @@ def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows
     found: list[Evaluation] = []
     for feature in options.features:
         row = active.get(feature)
-        files = model_in(registry.download(row["artifact"], options.work / "active"), _merged_in(options.work)) if row else find_model(Settings())
         models = [LocalModel(candidate.version.name, candidate)]
+        if row and row["base_sha256"] != candidate.version.base_sha256:
+            progress(f"evaluate: {row['name']} answers {feature} from another base: nothing to compare with")
+            files = candidate
+        else:
+            files = model_in(registry.download(row["artifact"], options.work / "active"), _served(options)) if row else find_model(Settings())
         if files.version.adapter_sha256 != candidate.version.adapter_sha256:
             actives[feature] = files.version.name
             models.append(LocalModel(files.version.name, files))
@@ -263,9 +270,9 @@ def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows
     return found[0].model_copy(update={"features": features}), actives
 
 
-def _merged_in(work: Path) -> Settings:
+def _served(options: RunOptions) -> Settings:
     """Models are judged as they are served, merged with their base: 145 MB each, kept until the run has ended."""
-    return Settings(model_cache=work / "cache")
+    return Settings(model_path=options.base, model_cache=options.work / "cache")
 
 
 def _validation(options: RunOptions, feature: str) -> dict[str, list[Row]]:
@@ -323,7 +330,8 @@ def _promote(project: Project, lease: Lease, options: RunOptions, trained: Train
         "refused": lines,
     }
     lease.finish("refused" if lines else "done", "\n".join(lines) or None, {"promoted": good, "allowed": list(options.allowed)})
-    shutil.rmtree(options.work / "cache", ignore_errors=True)
+    for heavy in (options.work / "cache", options.work / "export" / "merged"):
+        shutil.rmtree(heavy, ignore_errors=True)
     return result
 
 
@@ -360,8 +368,8 @@ def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str,
 
 def _key(options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any]) -> str:
     """The hash of all that decides what a run does."""
-    code = sources_sha256(shared_schemas, inference, recipes, finetuning, mix, gates)
-    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": file_sha256(BASES[options.preset]()), "options": _written(options), "code": code})
+    code = sources_sha256(shared_schemas, inference, recipes, recipe, finetuning, mix, gates, export, evaluating)
+    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": file_sha256(options.base), "options": _written(options), "code": code})
 
 
 def _written(options: RunOptions) -> dict[str, Any]:
@@ -370,19 +378,20 @@ def _written(options: RunOptions) -> dict[str, Any]:
         "features": list(options.features),
         "preset": options.preset,
         "recipe": options.recipe.model_dump(),
+        "machines": options.machines.model_dump(),
         "style": options.style,
         "init": init,
-        "limit": options.limit,
+        "limit": dict(options.limit),
         "judged": options.judged,
         "limits": options.limits.model_dump(),
         "allowed": list(options.allowed),
     }
 
 
-def _ended_before(project: Project, lease: Lease, key: str) -> str | None:
-    """The run that did the very same, if the last one that ended well or was refused has."""
+def _ended_before(project: Project, lease: Lease, key: str, preset: str) -> str | None:
+    """The run that did the very same, if the preset's last one that ended well or was refused has."""
     for row in project.rows("slm_training_runs", order="created_at", descending=True):
-        if row["id"] != lease.run and row["status"] in {"done", "refused"}:
+        if row["id"] != lease.run and row["preset"] == preset and row["status"] in {"done", "refused"}:
             return str(row["id"]) if row["manifest"].get("key") == key else None
     return None
 

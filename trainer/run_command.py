@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference.model_store import default_model
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion
@@ -18,10 +19,10 @@ from trainer.errors import MissingEnvironment, Refused, WrongRollout
 from trainer.finetune import REPOSITORY, Progress, axolotl_environment
 from trainer.gates import GATES, Limits
 from trainer.lease import HEARTBEAT_S, LEASE_S, leased
-from trainer.presets import find_preset
-from trainer.recipe import LoraRecipe
+from trainer.presets import DEFAULT_PRESET, PRESETS, find_preset
+from trainer.recipe import LoraRecipe, Machines
 from trainer.registry import Service
-from trainer.run import BASES, Data, RunOptions, run
+from trainer.run import Data, RunOptions, run
 from trainer.supabase_client import Project, open_project
 
 WORK = REPOSITORY / ".stack" / "run"
@@ -31,10 +32,14 @@ examples:
   python -m trainer run --dry-run                              what it would use, and what is missing
   python -m trainer run --init inference/adapters/starter      go on from an adapter
   python -m trainer run --artifacts s3://bucket/models --inference https://slm.example.com
+  python -m trainer run --count risk=900,plan=3400 --limit plan=3000
   python -m trainer run --limit 12 --judged 6 --least 6        small, to try it out
+  python -m trainer run --preset llama-3.2-1b --base models/llama-3.2-1b-instruct-q8_0.gguf --device gpu
 
 exit: 0 done or nothing new, 1 failed (run again: it goes on where it was), 3 refused, 4 another run is at work
 """
+COUNT = 1000
+"""Examples that the teacher adds to a feature that --count does not name."""
 QUIET_S = 5.0
 """Between two lines of progress that say how far the same thing is."""
 
@@ -44,6 +49,7 @@ class RunSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env.local", env_ignore_empty=True)
 
+    model_path: Path | None = None
     inference_url: str | None = None
     inference_admin_token: SecretStr | None = None
     artifact_store: str | None = None
@@ -52,16 +58,18 @@ class RunSettings(BaseSettings):
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *, progress: Progress) -> None:
     one = commands.add_parser("run", help="the whole loop once: data, fine-tune, export, evaluate, promote", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     one.add_argument("--feature", choices=[*FEATURES, "all"], default="all", help="what the model is trained for (default: all, one adapter for them)")
-    one.add_argument("--preset", choices=list(BASES), default="smollm2-135m", help="the base model (default: %(default)s)")
+    one.add_argument("--preset", choices=list(PRESETS), default=DEFAULT_PRESET, help="the base model (default: %(default)s; see presets)")
+    one.add_argument("--base", type=Path, metavar="GGUF", help="the base as the service serves it (default: MODEL_PATH, else the one that the service brings)")
+    one.add_argument("--device", choices=("cpu", "gpu"), help="where it is trained (default: the preset's)")
     one.add_argument("--work-dir", type=Path, default=WORK, help="where the stages keep their results (default: .stack/run)")
     one.add_argument("--artifacts", metavar="PLACE", help="folder or URL (s3://bucket/models) that models are put into (default: ARTIFACT_STORE, else .stack/artifacts)")
     one.add_argument("--inference", metavar="URL", help="the inference service that picks the model up, 'none' for nobody (default: INFERENCE_URL; its token: INFERENCE_ADMIN_TOKEN)")
     one.add_argument("--stage", choices=["shadow", "none"], default="shadow", help="what a rollout that is off is raised to; one that is further stays (default: %(default)s)")
     one.add_argument("--init", type=Path, metavar="FOLDER", help="go on from the adapter in this folder (adapter.gguf or adapter_model.safetensors) instead of from nothing")
-    one.add_argument("--style", choices=get_args(PromptStyle), help="how the model is told what to do (default: as the adapter of --init was, else brief)")
-    one.add_argument("--limit", type=_natural, help="at most so many training rows")
+    one.add_argument("--style", choices=get_args(PromptStyle), help="how the model is told what to do (default: as the adapter of --init was, else terse)")
+    one.add_argument("--limit", type=by_feature, default={}, metavar="N", help="at most so many training rows of each feature, or of those named: risk=900,plan=2400")
     one.add_argument("--judged", type=_pair, default=60, help="held-out examples of each feature that models are judged by (default: %(default)s)")
-    one.add_argument("--count", type=_natural, default=1000, help="examples that the teacher adds to each feature's history (default: %(default)s)")
+    one.add_argument("--count", type=by_feature, default=str(COUNT), metavar="N", help="examples that the teacher adds to each feature's history, or as for --limit (default: %(default)s)")
     one.add_argument("--teacher", default="template", metavar="NAME", help="who adds them (data --help; default: template)")
     one.add_argument("--budget-usd", type=float, default=1.0, help="the most that the teacher may cost (default: 1; asked for nothing: a teacher that costs needs --yes)")
     one.add_argument("--yes", action="store_true", help="pay the teacher's estimate")
@@ -107,12 +115,14 @@ def run_options(options: argparse.Namespace) -> RunOptions:
     return RunOptions(
         features=tuple(FEATURES) if options.feature == "all" else (options.feature,),
         preset=options.preset,
+        base=_base(options.preset, options.base or settings.model_path),
         work=options.work_dir.resolve(),
         axolotl=options.axolotl,
         make_data=from_history(options),
         store=options.artifacts or settings.artifact_store or str(WORK.parent / "artifacts"),
         service=_service(options.inference, settings),
         recipe=_recipe(options),
+        machines=Machines(device=options.device or find_preset(options.preset).device),
         style=options.style or _style_of(options.init),
         init=options.init,
         limit=options.limit,
@@ -128,12 +138,21 @@ def from_history(options: argparse.Namespace) -> Data:
 
     def make(feature: str, progress: Progress) -> Mapping[str, Mapping[str, Any]]:
         wanted = argparse.Namespace(
-            work_dir=options.work_dir.resolve() / "data", since=None, limit=None, seed=data.SEED, teacher=options.teacher, count=options.count, budget_usd=options.budget_usd, yes=options.yes,
+            work_dir=options.work_dir.resolve() / "data", since=None, limit=None, seed=data.SEED, teacher=options.teacher, count=options.count.get(feature, COUNT), budget_usd=options.budget_usd, yes=options.yes,
             concurrency=8, style=options.style or _style_of(options.init),
         )  # fmt: skip
         return {stage: data.STAGES[stage](feature, wanted, lambda what, done, total: progress(f"data of {feature}: {what} {done} of {total}")) for stage in (*data.PIPELINE, "write-back")}
 
     return make
+
+
+def _base(preset: str, named: Path | None) -> Path:
+    """Raises MissingEnvironment where no file is named for a preset that the service does not bring, or there is no such file."""
+    if named is None and preset != DEFAULT_PRESET:
+        raise MissingEnvironment(f"Cannot train {preset}: name the GGUF of it that the service serves (--base, or MODEL_PATH)")
+    if named is not None and not named.is_file():
+        raise MissingEnvironment(f"Cannot train {preset}: there is no file {named}")
+    return named or default_model()
 
 
 def _recipe(options: argparse.Namespace) -> LoraRecipe:
@@ -145,7 +164,7 @@ def _recipe(options: argparse.Namespace) -> LoraRecipe:
 def _style_of(init: Path | None) -> PromptStyle:
     """An adapter goes on as it was begun."""
     begun = _begun_as(init)
-    return begun.prompt_style if begun else "brief"
+    return begun.prompt_style if begun else "terse"
 
 
 def _begun_as(init: Path | None) -> ModelVersion | None:
@@ -166,7 +185,7 @@ def _rehearse(project: Project, options: RunOptions, asked: argparse.Namespace) 
     found = {
         "features": list(options.features),
         "preset": options.preset,
-        "base": str(BASES[options.preset]()),
+        "base": str(options.base),
         "work": str(options.work),
         "artifacts": options.store,
         "inference": asked.inference or RunSettings().inference_url,
@@ -225,6 +244,19 @@ def _natural(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def by_feature(text: str) -> dict[str, int]:
+    """`900`: so many of each feature; `risk=900,plan=2400`: of those named."""
+    if "=" not in text:
+        return dict.fromkeys(FEATURES, _natural(text))
+    found = {}
+    for part in text.split(","):
+        feature, _, number = part.partition("=")
+        if feature not in FEATURES:
+            raise argparse.ArgumentTypeError(f"no feature is named {feature!r} (there are {', '.join(FEATURES)})")
+        found[feature] = _natural(number)
+    return found
 
 
 def _pair(text: str) -> int:

@@ -18,13 +18,14 @@ import pytest
 import stack
 
 from inference.model_store import STARTER
+from tests.trainer.tiny_gguf import LLAMA_3_SPECIAL, LLAMA_3_TEMPLATE, write_tiny
 from trainer.supabase_client import Project, open_project
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = os.environ.get("LOOP_WORK", "")
 pytestmark = pytest.mark.skipif(not WORK, reason="needs .axolotl and the running stack: scripts/test loop")
 TINY = ("--judged", "4", "--least", "4", "--count", "40", "--lease-s", "10", "--p95-ms", "600000", "--work-dir", WORK, "--json")
-ON = ("--init", str(STARTER), "--limit", "12")
+ON = ("--init", str(STARTER), "--limit", "6")
 RISK = {
     "metrics": {
         "task_id": str(uuid.uuid4()), "org_id": str(uuid.uuid4()), "allocated_hours": 1, "elapsed_hours": 3.2, "steps_completed": 5, "total_steps": 6, "progress_ratio": 0.8333333333333334,
@@ -86,7 +87,7 @@ def models(project: Project) -> list[tuple[str, str, str]]:
 
 def test_a_model_of_one_step_is_refused_by_name_and_by_how_much(project: Project, headers: dict[str, str]) -> None:
     before = {feature: told["model"] for feature, told in asked(headers).items()}
-    code, result, said = run("--limit", "4")
+    code, result, said = run("--limit", "2")
     assert code == 3, said
     assert any(line.startswith("risk, accepted: 0.000 accepted, at least 0.950 (-0.95)") for line in result["refused"]), result["refused"]
     assert "risk" not in result["promoted"]
@@ -121,6 +122,18 @@ def test_a_run_that_was_killed_goes_on_and_its_model_answers_in_the_app(project:
     assert {row["dataset_id"] for row in lineage} == {rows["risk"]["dataset_id"]}
     assert {"train", "test"} <= {row["split"] for row in lineage}
     assert {row["source_table"] for row in lineage if row["origin"] == "snapshot"} == {"task_risk_snapshots"}
+
+
+def test_another_preset_goes_the_same_way(project: Project, tmp_path: Path) -> None:
+    """A random model of Llama 3's kind learns nothing in one step: what it is refused for shows that it came through every stage."""
+    base = write_tiny(tmp_path / "llama.gguf", context=8192, special=LLAMA_3_SPECIAL, template=LLAMA_3_TEMPLATE)
+    before = models(project)
+    code, result, said = run("--preset", "llama-3.2-1b", "--base", str(base), "--device", "cpu", "--limit", "2", "--work-dir", str(tmp_path / "run"))
+    assert code == 3, said
+    assert result["model"].startswith("llama-3.2-1b-")
+    assert not result["promoted"]
+    assert not any(verdict["gate"] == "parity" and not verdict["passed"] for found in result["gates"].values() for verdict in found), result["gates"]
+    assert set(models(project)) - set(before) == {(feature, "refused", result["model"]) for feature in ("risk", "plan")}
 
 
 def test_nothing_new_is_said_and_changes_nothing(project: Project) -> None:

@@ -84,7 +84,8 @@ def stand_in() -> Iterator[StandIn]:
 
 
 def test_a_dataset_is_written_once_and_leads_both_ways(tmp_path: Path, empty: Project) -> None:
-    work = dataset(tmp_path, rows(300))
+    made = rows(300)
+    work = dataset(tmp_path, made)
     facts = write(work, empty)
     total = sum(facts["splits"].values())
     assert (facts["was"], count(empty, "slm_dataset_examples"), count(empty, "slm_examples")) == ("writing", total, total)
@@ -93,6 +94,10 @@ def test_a_dataset_is_written_once_and_leads_both_ways(tmp_path: Path, empty: Pr
     [stored] = empty.rows("slm_datasets", order="created_at")
     assert (stored["id"], stored["status"], stored["splits"]) == (facts["dataset_id"], "complete", facts["splits"])
     assert stored["manifest"]["split"]["leakage"]["left"] == {}
+    report = stored["manifest"]["report"]
+    assert (report["origins"], dict(report["numbers"])["in train"]) == ({"ledger": total}, facts["splits"]["train"])
+    assert list(dict(report["numbers"]))[-4:] == ["in train", "in validation", "in test", "in gold"], "the order is kept"
+    assert made[0].prompt_input.title not in json.dumps(stored["manifest"]), "figures alone: it outlives an erasure"
     kept = {name: list(read_rows(work / "split" / f"{name}.jsonl")) for name in SPLITS}
     for name in SPLITS:
         one = kept[name][0]

@@ -1,4 +1,4 @@
-"""Owns a tiny random Llama as a GGUF: a byte for a token, SmolLM2's chat markup, all that llama.cpp wants of a model."""
+"""Owns a tiny random Llama as a GGUF: a byte for a token, SmolLM2's chat markup or Llama 3's, all that llama.cpp wants of a model."""
 
 from pathlib import Path
 
@@ -7,13 +7,15 @@ import numpy as np
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+LLAMA_3_SPECIAL = ("<|finetune_right_pad_id|>", "<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")
+LLAMA_3_TEMPLATE = "{% for message in messages %}{{'<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] + '<|eot_id|>'}}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 _NORMAL, _CONTROL = 1, 3
 
 
-def write_tiny(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, context: int = 2048) -> Path:
-    """f16, four heads over two; the same arguments write the same bytes."""
+def write_tiny(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, context: int = 2048, special: tuple[str, ...] = SPECIAL, template: str = TEMPLATE) -> Path:
+    """f16, four heads over two; the same arguments write the same bytes. `special`: what pads, begins and ends come first, in this order."""
     random = np.random.default_rng(seed)
-    tokens = [*SPECIAL, *_byte_letters(), "Ġt", "in"]
+    tokens = [*special, *_byte_letters(), "Ġt", "in"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_license("apache-2.0")
@@ -32,7 +34,7 @@ def write_tiny(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, c
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
-    writer.add_token_types([_CONTROL] * len(SPECIAL) + [_NORMAL] * (len(tokens) - len(SPECIAL)))
+    writer.add_token_types([_CONTROL] * len(special) + [_NORMAL] * (len(tokens) - len(special)))
     writer.add_token_merges(["Ġ t", "i n"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -40,7 +42,7 @@ def write_tiny(path: Path, *, seed: int = 0, width: int = 64, layers: int = 2, c
     writer.add_pad_token_id(0)
     writer.add_add_bos_token(False)
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(template)
 
     def matrix(name: str, rows: int, columns: int) -> None:
         writer.add_tensor(name, random.normal(0, 0.35 if name.startswith("token") else columns**-0.5, (rows, columns)).astype(np.float16))

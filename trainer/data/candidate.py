@@ -14,14 +14,15 @@ from trainer.data.row import Source
 PLANNED_WITHIN = timedelta(minutes=10)
 """The app saves a plan's steps together with the task; what a manager adds later is no part of it."""
 
-Kind = Literal["ledger", "snapshot", "steps"]
+Kind = Literal["ledger", "snapshot", "steps", "human"]
 
 
 class Candidate(Closed):
     """`ledger`: `request`. `snapshot`: `snapshot`, its `task` and its ledger row `request` (null when there is none).
 
     `steps`: the planned `steps` in phase order, the `tasks` that have exactly these (copies of one plan), `request`, and the
-    `similar` tasks that the assistant would have been shown.
+    `similar` tasks that the assistant would have been shown. `human`: the `answer` that reviewers corrected or agreed on, and
+    the `request` that it answers.
     """
 
     kind: Kind

@@ -1,8 +1,11 @@
 """Owns the second stage: every candidate ends as a row or as a rejection with a reason; duplicates become one row.
 
-Judging is judge.py's, personal data personal_data.py's, likeness duplicates.py's. Knows nothing of the database.
+Where people have corrected an answer or agreed on one, it is the answer to its input: what models themselves answered to the same
+input gives way to it (`overruled`), so that nothing is learned that people found worse or left unsaid. A plan that a manager took
+over stays beside it: that is a person's choice too. Judging is judge.py's, personal data personal_data.py's, likeness duplicates.py's. Knows nothing of the database.
 """
 
+import hashlib
 import json
 import sqlite3
 import sys
@@ -31,7 +34,9 @@ from trainer.stage import facts_before, run_stage, sources_sha256
 
 TEXTS = {"title", "step_title", "description", "skills", "steps", "reasons", "recommended_actions", "overall_risks", "assumptions"}
 """Fields that hold people's or models' own words; the others are figures and closed lists."""
-TRUST = {"ledger": 0, "snapshot": 1, "steps": 2}
+TRUST = {"human": 0, "ledger": 1, "snapshot": 2, "steps": 3}
+MODELS_OWN = {"ledger", "snapshot"}
+"""Kinds of candidates whose answer is a model's, just as it came."""
 COMMIT_EVERY = 5_000
 KEPT = "kept"
 """Beside the reasons for rejection: how the other candidates end."""
@@ -43,8 +48,8 @@ def run(previous: Path, folder: Path, *, progress: Progress = lambda *_: None) -
     """Clean the candidates that extract left in `previous`. Raises BrokenRows when they are not there.
 
     Facts: `rows`, `sha256`, `candidates`, `rejected` (in all), `reasons`, `by_source` (of each, those kept and the reasons
-    of the others), `same` and `nearly_same` (collapsed into
-    another row), `personal_data` (replaced, by kind). Every candidate is counted once: kept or rejected.
+    of the others), `same` and `nearly_same` (collapsed into another row), `overruled` (distinct answers that gave way to
+    people's), `personal_data` (replaced, by kind). Every candidate is counted once: kept or rejected.
     """
     facts = facts_before(previous, "clean")
     inputs = {"rows": facts["sha256"], "people": facts["people_sha256"], "code": sources_sha256(shared_schemas, describe, duplicates, judging, personal_data, sys.modules[__name__])}
@@ -57,16 +62,17 @@ def _clean(previous: Path, folder: Path, total: int, progress: Progress) -> dict
     database.execute("pragma journal_mode = off")
     database.execute("pragma synchronous = off")
     database.execute("pragma cache_size = -131072")
-    database.execute("create table kept (id text primary key, trust text, row text) without rowid")
+    database.execute("create table kept (id text primary key, trust text, origin text, asked text, models_own integer, row text) without rowid")
     database.execute("create table placed (id text primary key, trust text, same integer, cluster integer) without rowid")
     database.execute("create table sources (id text, source_table text, source_id text, body text, primary key (id, source_table, source_id)) without rowid")
     try:
         counts = _judge_all(database, previous / ROWS, folder / REJECTED, people, total, progress)
         progress("duplicates", 0, total)
-        _group(database, folder)
         (distinct,) = database.execute("select count(*) from kept").fetchone()
+        overruled = _overrule(database)
+        _group(database, folder)
         written = write_rows(folder / ROWS, _rows(database))
-        counts |= {"same": counts.pop("kept") - distinct, "nearly_same": distinct - written["rows"]}
+        counts |= {"same": counts.pop("kept") - distinct, "overruled": overruled, "nearly_same": distinct - overruled - written["rows"]}
         return {**written, **counts}
     finally:
         database.close()
@@ -88,7 +94,7 @@ def _judge_all(database: sqlite3.Connection, path: Path, rejected: Path, people:
             else:
                 ends[candidate.kind][KEPT] += 1
                 replaced.update(placeholders.counts)
-                _keep(database, row)
+                _keep(database, row, models_own=candidate.kind in MODELS_OWN)
             if number % COMMIT_EVERY == 0:
                 database.commit()
                 progress("clean", number, total)
@@ -159,14 +165,23 @@ def _candidates(path: Path) -> Iterator[Candidate]:
                 raise BrokenRows(f"Cannot read line {number} of {path}: {error.errors()[0]['msg']} (run extract again)") from None
 
 
-def _keep(database: sqlite3.Connection, row: Row) -> None:
-    """Keep a row; of rows with the same content the most trusted and oldest stays, and all sources."""
+def _keep(database: sqlite3.Connection, row: Row, *, models_own: bool) -> None:
+    """Keep a row; of rows with the same content the most trusted and oldest stays, and all sources. It is a model's own while nobody else said it."""
     trust = f"{TRUST[row.origin]} {row.sources[0].created_at} {row.sources[0].id}"
+    asked = hashlib.sha256(compact_json(row.prompt_input).encode()).hexdigest()
     database.execute(
-        "insert into kept (id, trust, row) values (?, ?, ?) on conflict (id) do update set trust = excluded.trust, row = excluded.row where excluded.trust < trust",
-        (row.id, trust, compact_json(row)),
+        "insert into kept (id, trust, origin, asked, models_own, row) values (?, ?, ?, ?, ?, ?) on conflict (id) do update set "
+        "models_own = min(models_own, excluded.models_own), trust = min(trust, excluded.trust), "
+        "origin = iif(excluded.trust < trust, excluded.origin, origin), row = iif(excluded.trust < trust, excluded.row, row)",
+        (row.id, trust, row.origin, asked, models_own, compact_json(row)),
     )
     database.executemany("insert or ignore into sources values (?, ?, ?, ?)", ((row.id, source.table, source.id, compact_json(source)) for source in row.sources))
+
+
+def _overrule(database: sqlite3.Connection) -> int:
+    """Drop models' own answers to inputs that people have answered; how many."""
+    database.execute("create table answered as select distinct asked from kept where origin = 'human'")
+    return database.execute("delete from kept where models_own and asked in (select asked from answered)").rowcount
 
 
 def _group(database: sqlite3.Connection, folder: Path) -> None:

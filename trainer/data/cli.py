@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -88,7 +88,7 @@ def _add_options(parser: argparse.ArgumentParser, *, own: bool = False) -> None:
     parser.add_argument("--budget-usd", type=float, default=default(1.0), help="the most that the teacher's answers to these datasets may cost, both features together (default: 1)")
     parser.add_argument("--yes", action="store_true", default=default(False), help="pay the teacher's estimate without asking")
     parser.add_argument("--concurrency", type=_natural, default=default(8), help="questions to the teacher at a time (default: 8)")
-    parser.add_argument("--style", choices=["brief", "tag", "instructions"], default=default("brief"), help="how the model is told what to do (default: brief, for a tuned one)")
+    parser.add_argument("--style", choices=get_args(PromptStyle), default=default("terse"), help="how the model is told what to do (default: terse, for a tuned one)")
     parser.add_argument("--write-back", action="store_true", default=default(False), help="at the end, write the dataset into the project")
 
 

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from trainer.supabase_client import Project
 
 PEOPLE = "people.jsonl"
 """One line an organisation whose history is used: its id and the full names of its people."""
-NEEDS: Mapping[str, tuple[str, ...]] = {"risk": ("slm_requests", "tasks", "task_risk_snapshots"), "plan": ("slm_requests", "tasks", "task_steps")}
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "risk": ("slm_requests", "tasks", "task_risk_snapshots", "slm_human_answers"),
+    "plan": ("slm_requests", "tasks", "task_steps", "slm_human_answers"),
+}
 SIMILAR_WITHIN = timedelta(days=183)
 MOST_LOOKED_AT = 1_000
 """Earlier tasks of an organisation that are looked at for two similar ones, the newest first."""
@@ -98,8 +102,8 @@ def extract(mirror: Mirror, project: Project, feature: str, folder: Path, *, sin
 
 
 def candidates(mirror: Mirror, feature: str, ledger_since: datetime) -> Iterator[Candidate]:
-    """All candidates, in an order that depends on nothing but the history: ledger first."""
-    for kind, sources, rows in _risk(mirror) if feature == "risk" else _plans(mirror):
+    """All candidates, in an order that depends on nothing but the history: ledger first, what people said of answers last."""
+    for kind, sources, rows in chain(_risk(mirror) if feature == "risk" else _plans(mirror), _human(mirror, feature)):
         at = instant(sources[0].created_at)
         yield Candidate(kind=kind, feature=feature, org_id=sources[0].org_id, sources=sources, since_ledger=at is None or at >= ledger_since, found=rows)
 
@@ -150,6 +154,20 @@ def _plans(mirror: Mirror) -> Iterator[tuple[Any, list[Source], Found]]:
         steps = _all_steps(database, tasks[0]["id"])
         found = {"tasks": tasks, "steps": planned(tasks[0], steps) or steps, "request": known and known[0], "similar": similar}
         yield "steps", [*sources, *([_source("slm_requests", *known)] if known else [])], found
+
+
+def _human(mirror: Mirror, feature: str) -> Iterator[tuple[Any, list[Source], Found]]:
+    """Answers that reviewers corrected or agreed on. The earlier tasks in a plan's request are looked up where the plans left them.
+
+    Both sources are dated when the question was asked: work does not become new by being reviewed. Whoever wrote a correction is
+    among its people, as whoever wrote a step is; who only judged leaves nothing in it.
+    """
+    rows = mirror.database.execute("select h.body, r.body from slm_human_answers as h join slm_requests as r on r.id = h.request where h.ref = ? order by h.id", (feature,))
+    for bodies in rows:
+        answer, asked = (json.loads(body) for body in bodies)
+        request, behind = _with_known_guides(mirror.database, asked)
+        pair = _source("slm_review_items", {**request, "id": answer["item_id"]}, behind | set(answer["people"]))
+        yield "human", [_source("slm_requests", request, behind), pair], {"request": request, "answer": answer}
 
 
 def _people(rows: Sequence[Found]) -> set[str]:

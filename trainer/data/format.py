@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 import shared_schemas
 from inference.model_store import default_model, file_sha256
-from shared_schemas.feature import PromptStyle, compact_json
+from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from trainer import format as conversations
 from trainer.axolotl_config import LoraRecipe
@@ -47,7 +47,7 @@ class FormatOptions:
     """`sequence_len`: the fine-tune's, in tokens. `model`: the GGUF whose tokenizer counts (default: the served base)."""
 
     feature: str
-    style: PromptStyle = "tag"
+    style: PromptStyle = "terse"
     sequence_len: int = LoraRecipe().sequence_len
     model: Path | None = None
     progress: Callable[[str], None] = lambda _: None
@@ -110,9 +110,9 @@ def _split(rows: Path, folder: Path, split: str, counter: TokenCounter, too_long
 def _conversations(rows: Path, options: FormatOptions) -> Iterator[tuple[Row, Messages]]:
     for row in read_rows(rows):
         messages = conversation(row, options.style)["messages"]
-        answer = FEATURES[row.feature].output.model_validate_json(messages[-1]["content"])
+        answer = FEATURES[row.feature].read_answer(messages[-1]["content"], options.style)
         faults = FEATURES[row.feature].reject(row.prompt_input, answer)
-        if faults or compact_json(answer) != messages[-1]["content"]:
+        if faults or FEATURES[row.feature].answer(answer, options.style) != messages[-1]["content"]:
             raise BrokenRows(f"Cannot format {row.id[:12]} of {rows}: {faults[0] if faults else 'its answer is not what it says'} (clean again)")
         yield row, messages
 

@@ -6,7 +6,7 @@ that a task has passed (`phase_validations`) prove nothing about a snapshot with
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Literal
@@ -109,6 +109,8 @@ def judge(candidate: Candidate) -> Kept:
             kept = _ledger(candidate.feature, found["request"])
         case "snapshot":
             kept = _snapshot(found["snapshot"], found["task"], found["request"], since_ledger=candidate.since_ledger)
+        case "human":
+            kept = _human(candidate.feature, found["request"], found["answer"])
         case "steps":
             kept = _steps(found["tasks"], found["steps"], found["request"], found["similar"], since_ledger=candidate.since_ledger)
     check_wording(candidate.feature, kept.prompt_input, kept.output)
@@ -146,6 +148,12 @@ def _ledger(name: str, request: Mapping[str, Any]) -> Kept:
     if request["provider"] == "slm":
         raise Rejected("own_answer", f"by {request['model']}")
     return kept
+
+
+def _human(name: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> Kept:
+    """What reviewers made of a request's answer. It is held to the same rules: the service would refuse whatever breaks them."""
+    kept = _answered(name, {**request, "output": answer["output"]})
+    return replace(kept, origin="human", quality={"corrected": float(answer["how"] == "corrected")})
 
 
 def _answered(name: str, request: Mapping[str, Any]) -> Kept:

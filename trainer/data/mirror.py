@@ -70,6 +70,7 @@ RELATIONS: Mapping[str, Relation] = {
     relation.name: relation
     for relation in (
         Relation("slm_requests", "created_at", ("prompt_input", "output"), lambda row: row["feature"]),
+        Relation("slm_human_answers", "created_at", ("output",), lambda row: row["feature"], lambda row: row["request_id"]),
         Relation("tasks", "created_at", ("skills", "ai_metadata"), lambda _: None, lambda row: _inside(row["ai_metadata"], "request_id")),
         Relation("task_steps", "created_at", (), lambda row: row["task_id"]),
         Relation(

@@ -1,6 +1,7 @@
-"""Owns the data report: one HTML file that shows what a dataset is made of and what was left out. It asks nothing of a network.
+"""Owns the data report: what a dataset is made of and what was left out, as one HTML file and as figures for the console.
 
-Reads what the stages left behind; knows nothing of how they work. A stage that has not run is named, not guessed.
+Reads what the stages left behind; knows nothing of how they work, and asks nothing of a network. A stage that has not run is
+named, not guessed.
 """
 
 import argparse
@@ -48,7 +49,19 @@ def write_report(work: Path, out: Path) -> None:
 def collect(work: Path, name: str) -> dict[str, Any]:
     """What the template shows of one feature."""
     folders = {stage: stage_folder(work, name, stage) for stage in STAGES}
-    facts = {stage: read_manifest(folder).get("facts", {}) for stage, folder in folders.items()}
+    facts = _facts(folders)
+    shown = figures(work / name, name)
+    return {**shown, "kept": list(_kept(folders, facts, sorted(shown["origins"]))), "left_out": list(_left_out(folders))}
+
+
+def _facts(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    return {stage: read_manifest(folder).get("facts", {}) for stage, folder in folders.items()}
+
+
+def figures(work: Path, name: str) -> dict[str, Any]:
+    """Counts and shares of one feature's dataset, whose stages' folders lie in `work`: nothing that anybody wrote, so that it may outlive an erasure."""
+    folders = {stage: work / stage for stage in STAGES}
+    facts = _facts(folders)
     origins, balance, cells = _counts(folders, facts, name)
     formatted, leakage = facts["format"], facts["split"].get("leakage", {})
     train = formatted.get("splits", {}).get("train", {})
@@ -57,12 +70,13 @@ def collect(work: Path, name: str) -> dict[str, Any]:
         "missing": [stage for stage in STAGES if not facts[stage]],
         "dataset_id": formatted.get("dataset_id"),
         "numbers": _numbers(facts),
-        "origins": dict(origins.most_common()),
+        "origins": dict(sum(origins.values(), Counter[str]()).most_common()),
+        "origins_by_split": {split: dict(counts) for split, counts in origins.items()},
         "balance_of": BALANCE[name][0],
         "balance_values": BALANCE[name][1],
         "balance": balance,
         "reasons": _most_first(facts["clean"].get("reasons", {})),
-        "meanings": REASONS,
+        "meanings": {reason: REASONS[reason] for reason in facts["clean"].get("reasons", {})},
         "by_source": facts["clean"].get("by_source", {}),
         "refused": _most_first(facts["synthesise"].get("rejected", {})),
         "grid": _grid(name, cells) if cells else None,
@@ -75,19 +89,25 @@ def collect(work: Path, name: str) -> dict[str, Any]:
         "leakage": leakage,
         "aside": [_aside(reason, rows) for reason, rows in leakage.get("set_aside", {}).items()],
         "wrote": _wrote(facts["synthesise"]),
-        "kept": list(_kept(folders, facts, sorted(origins))),
-        "left_out": list(_left_out(folders)),
     }
 
 
-def _counts(folders: Mapping[str, Path], facts: Mapping[str, Any], name: str) -> tuple[Counter[str], dict[str, dict[str, int]], Counter[str]]:
-    """Origins, what each split holds of each level or span of steps, and grid cells; before there are splits, of all rows."""
-    origins, cells, balance = Counter[str](), Counter[str](), dict[str, dict[str, int]]()
+def in_order(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures for the database, whose objects forget the order of their names: what has one becomes pairs."""
+    grid = shown["grid"] and {**shown["grid"], "lines": list(shown["grid"]["lines"].items())}
+    axes = [(axis, list(counts.items())) for axis, counts in shown["axes"].items()]
+    pairs = {name: list(shown[name].items()) for name in ("numbers", "reasons", "refused", "wrote")}
+    return {**shown, **pairs, "grid": grid, "axes": axes, "histogram": shown["histogram"] and list(shown["histogram"].items())}
+
+
+def _counts(folders: Mapping[str, Path], facts: Mapping[str, Any], name: str) -> tuple[dict[str, Counter[str]], dict[str, dict[str, int]], Counter[str]]:
+    """Origins of each split, what it holds of each level or span of steps, and grid cells; before there are splits, of all rows."""
+    origins, cells, balance = dict[str, Counter[str]](), Counter[str](), dict[str, dict[str, int]]()
     paths = {split: folders["split"] / f"{split}.jsonl" for split in SPLITS} if facts["split"] else {"not split": _rows_so_far(folders, facts)}
     for split, path in paths.items():
-        counts = Counter[str]()
+        counts, origins[split] = Counter[str](), Counter[str]()
         for row in _lines(path):
-            origins[row["origin"]] += 1
+            origins[split][row["origin"]] += 1
             counts[row["output"]["risk_level"] if name == "risk" else _steps(row["output"]["suggested_plan"])] += 1
             if row["cell"]:
                 cells[row["cell"]] += 1
@@ -103,19 +123,20 @@ def _rows_so_far(folders: Mapping[str, Path], facts: Mapping[str, Any]) -> Path:
     return folders["synthesise" if facts["synthesise"] else "clean"] / ROWS
 
 
-def _numbers(facts: Mapping[str, Any]) -> dict[str, str]:
+def _numbers(facts: Mapping[str, Any]) -> dict[str, int]:
     """The way of the rows, first to last."""
     split, clean = facts["split"], facts["clean"]
     numbers = {
         "candidates in the history": facts["extract"].get("rows"),
         "left out": sum(clean["reasons"].values()) if "reasons" in clean else None,
         "collapsed into others": clean["same"] + clean["nearly_same"] if "same" in clean else None,
+        "overruled by people": clean.get("overruled"),
         "kept": clean.get("rows"),
         "added by a teacher": facts["synthesise"].get("added"),
         "put aside against leaks": split.get("set_aside"),
         **{f"in {name}": split["rows"][name] for name in SPLITS if split},
     }
-    return {name: f"{number:,}" for name, number in numbers.items() if number is not None}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _grid(name: str, cells: Mapping[str, int]) -> dict[str, Any]:
@@ -148,7 +169,7 @@ def _aside(reason: str, rows: int) -> dict[str, Any]:
 
 
 def _wrote(facts: Mapping[str, Any]) -> dict[str, str]:
-    if not facts:
+    if "diversity" not in facts:
         return {}
     answers, titles, cost = facts["diversity"]["answers"], facts["diversity"]["titles"], facts["cost"]
     return {
@@ -196,7 +217,8 @@ def _found(candidate: Mapping[str, Any]) -> dict[str, Any]:
     request, snapshot = found.get("request") or {}, found.get("snapshot") or {}
     task = found.get("task") or next(iter(found.get("tasks") or ()), None) or request.get("prompt_input") or {}
     steps = [step.get("step_title") for step in found.get("steps") or ()]
-    return {"prompt_input": task if isinstance(task, dict) else {}, "output": snapshot or request.get("output") or {"suggested_plan": steps}}
+    said = (found.get("answer") or request).get("output")
+    return {"prompt_input": task if isinstance(task, dict) else {}, "output": snapshot or said or {"suggested_plan": steps}}
 
 
 def _example(tag: str, asked: Mapping[str, Any], output: Any, hide: Callable[[str], str] = str) -> dict[str, Any]:

@@ -24,7 +24,8 @@ ROWS = "rows.jsonl"
 REJECTED = "rejected.jsonl"
 
 Origin = Literal["ledger", "snapshot", "steps", "human", "teacher", "template"]
-"""Who says that the answer is good, the most trusted first of the history's three: the ledger has the full input."""
+"""Who says that the answer is good. Of the history, people are trusted most, who corrected it or agreed on it in blind review; then the
+ledger, which has the full input, snapshots and steps."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]

@@ -14,6 +14,7 @@ from typing import Any
 from shared_schemas.feature import compact_json
 from trainer.data.format import TOO_LONG
 from trainer.data.leakage import Line
+from trainer.data.report import figures, in_order
 from trainer.data.row import Row, write_rows
 from trainer.data.split import SPLITS
 from trainer.errors import BrokenRows
@@ -48,7 +49,7 @@ def run(previous: Path, folder: Path, options: WriteBackOptions) -> dict[str, An
     if sorted_out.get("gold") == "frozen":
         frozen = project.call("slm_freeze_gold", p_feature=options.feature, p_rows=list(_rows(split / "gold.jsonl")))
     counts = {split: facts["rows"] for split, facts in formatted["splits"].items()}
-    manifest = {"split": sorted_out, "format": {key: value for key, value in formatted.items() if key != "sha256"}}
+    manifest = {"split": sorted_out, "format": {key: value for key, value in formatted.items() if key != "sha256"}, "report": in_order(figures(previous.parent, options.feature))}
     status = project.call("slm_begin_dataset", p_id=name, p_feature=options.feature, p_splits=counts, p_manifest=manifest)
     lines, written = _examples(split, previous), 0
     while batch := list(islice(lines, BATCH)):

@@ -23,7 +23,7 @@ from trainer.format import Pair, Row, format_conversations
 EXAMPLES = """\
 examples:
   python -m trainer export --adapter .stack/run/adapter --base .stack/run/base --base-gguf smollm2.gguf \\
-      --held-out .stack/run/data/risk/split/gold.jsonl --prompt-style brief --out .stack/export
+      --held-out .stack/run/data/risk/split/gold.jsonl --prompt-style terse --out .stack/export
   python -m trainer export … --quantisations Q8_0,Q4_0+ffn_down=Q8_0 --train .stack/run/mix/train.jsonl
                                                         with an importance matrix from the training set, and a mix of types
   python -m trainer export … --judge 40 --json          each file also answers 40 held-out inputs; the manifest on stdout
@@ -48,7 +48,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--calibrate", type=_natural, default=32, metavar="N", help="rows for the importance matrix (default: %(default)s)")
     parser.add_argument("--conversations", type=_natural, default=24, metavar="N", help="held-out examples that the gate reads (default: %(default)s)")
     parser.add_argument("--judge", type=_natural, metavar="N", help="held-out inputs that each file answers (default: none)")
-    parser.add_argument("--prompt-style", choices=get_args(PromptStyle), default="tag", help="how the model was trained to be told (default: %(default)s)")
+    parser.add_argument("--prompt-style", choices=get_args(PromptStyle), default="terse", help="how the model was trained to be told (default: %(default)s)")
     parser.add_argument("--max-ratio", type=float, default=Margin().ratio, metavar="X", help="perplexity to f16's that a choice may have (default: %(default)s)")
     parser.add_argument("--rounds", type=_natural, default=3, help="times that each speed is measured (default: %(default)s)")
     parser.add_argument("--name", default="model", help="what people call the model (default: %(default)s)")
