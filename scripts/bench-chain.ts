@@ -32,7 +32,7 @@ const model = Deno.serve({ port: 15_501, ...listen }, async (request) => {
     const content = JSON.stringify({ ...output, confidence: 80 });
     return Response.json({ choices: [{ message: { content } }], usage: { prompt_tokens: 400, completion_tokens: 80 } });
   }
-  const answer = { output, confidence: 90, details: {}, model: { name: "stand-in" }, prompt_version: "risk-1/tag" };
+  const answer = { output, confidence: 90, details: {}, model: { name: "stand-in" }, prompt_version: "risk-1/terse" };
   return Response.json({ ...answer, usage: { prompt_tokens: 200, output_tokens: 60 }, timings: {} });
 });
 const authenticate = authenticator(url, keys.JWT_SECRET);

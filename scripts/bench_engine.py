@@ -24,11 +24,12 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from packages import ROOT, StackError
+from pydantic import ValidationError
 
 from inference.model_store import default_model, file_sha256, find_model
 from inference.settings import read_settings
 from shared_schemas.example import Example
-from shared_schemas.feature import PromptStyle
+from shared_schemas.feature import PromptStyle, compact_json
 from shared_schemas.features import FEATURES
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import risk_examples
@@ -57,7 +58,7 @@ class Engine:
     command: Callable[[Path, int, int], Sequence[str]]
     body: Callable[[Example], dict[str, Any]]
     path: Callable[[Example], str]
-    content: Callable[[Any], str]
+    content: Callable[[Example, Any], str]
     model: Path
     health: str = "/health"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -128,7 +129,7 @@ def ours(options: argparse.Namespace) -> Engine:
     def body(example: Example) -> dict[str, Any]:
         return example.prompt_input.model_dump(mode="json")
 
-    return Engine("ours", command, body, lambda example: f"/v1/features/{example.feature}", lambda answer: json.dumps(answer["output"]), files.weights, "/readyz", environment)
+    return Engine("ours", command, body, lambda example: f"/v1/features/{example.feature}", lambda _example, answer: json.dumps(answer["output"]), files.weights, "/readyz", environment)
 
 
 def peer(name: str, options: argparse.Namespace) -> Engine:
@@ -142,7 +143,7 @@ def peer(name: str, options: argparse.Namespace) -> Engine:
         def body(example: Example) -> dict[str, Any]:
             feature = FEATURES[example.feature]
             messages = [{"role": message.role, "content": message.content} for message in feature.messages(example.prompt_input, style)]
-            return {"model": "model", "messages": messages, "temperature": 0, "max_tokens": feature.max_tokens, "response_format": form(feature.output_schema())}
+            return {"model": "model", "messages": messages, "temperature": 0, "max_tokens": feature.max_tokens, "response_format": form(feature.answer_schema(style))}
 
         return body
 
@@ -152,8 +153,13 @@ def peer(name: str, options: argparse.Namespace) -> Engine:
     def loose(schema: dict[str, Any]) -> dict[str, Any]:
         return {"type": "json_object", "schema": schema}
 
-    def content(answer: Any) -> str:
-        return str(answer["choices"][0]["message"]["content"])
+    def content(example: Example, answer: Any) -> str:
+        """With names, as the app wants it: a terse model is held to its own schema, and what it says is written out."""
+        said = str(answer["choices"][0]["message"]["content"])
+        try:
+            return compact_json(FEATURES[example.feature].read_answer(said, style))
+        except ValidationError:
+            return said
 
     def path(_example: Example) -> str:
         return "/v1/chat/completions"
@@ -277,7 +283,7 @@ def ask(engine: Engine, url: str, example: Example) -> tuple[str, float]:
     began = time.perf_counter()
     try:
         with urllib.request.urlopen(urllib.request.Request(url + engine.path(example), data, {"content-type": "application/json"}), timeout=120) as response:
-            text = engine.content(json.loads(response.read()))
+            text = engine.content(example, json.loads(response.read()))
     except urllib.error.HTTPError as error:
         error.read()
         text = ""

@@ -27,7 +27,7 @@ from typing import Any
 from packages import DENO_ENVIRONMENT, FUNCTIONS, NODE_BIN, ROOT, VENV, StackError, last_line, run, step
 
 MIGRATIONS = (ROOT / "supabase" / "baseline", ROOT / "supabase" / "migrations")
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 15
 
 
