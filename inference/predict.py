@@ -148,5 +148,5 @@ class Predictor:
         phrases = Phrases()
         for line in path.read_text(encoding="utf-8").splitlines() if path else ():
             name, _, answer = line.partition("\t")
-            phrases.learn(name, self.llama.tokenize(answer, special=False))
+            phrases.teach(name, self.llama.tokenize(answer, special=False))
         return phrases

@@ -37,7 +37,7 @@ class Feature(Generic[InputT, OutputT]):
     `prose` lists the texts of an output that a person would read, for ROUGE-L and repetition checks.
     `max_tokens` bounds an answer; reaching it is an error, never a truncated answer.
     `golden` is an everyday input that a model must answer acceptably before it takes traffic.
-    `brief` names the fields that a terse prompt holds, in its order: what few inputs differ in comes first, so that prompts
+    `terse_fields` names the fields that a terse prompt holds, in its order: what few inputs differ in comes first, so that prompts
     begin alike, and what people typed comes last.
     """
 
@@ -51,14 +51,14 @@ class Feature(Generic[InputT, OutputT]):
     score: Callable[[OutputT, OutputT], Mapping[str, float]]
     prose: Callable[[OutputT], Sequence[str]]
     golden: InputT
-    brief: Sequence[str]
+    terse_fields: Sequence[str]
 
     def prompt_version(self, style: PromptStyle) -> str:
         return f"{self.version}/{style}"
 
     def messages(self, prompt_input: InputT, style: PromptStyle) -> list[Message]:
         """The exact messages a model sees: constant first part, then the compact JSON of the input, or of its values."""
-        told = brief_json(prompt_input, self.brief) if style == "terse" else compact_json(prompt_input)
+        told = values_json(prompt_input, self.terse_fields) if style == "terse" else compact_json(prompt_input)
         return [*self.constant_messages(style), Message("user", told)]
 
     def constant_messages(self, style: PromptStyle) -> list[Message]:
@@ -97,7 +97,7 @@ def compact_json(shape: Closed) -> str:
     return json.dumps(shape.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
 
 
-def brief_json(shape: Closed, fields: Sequence[str]) -> str:
+def values_json(shape: Closed, fields: Sequence[str]) -> str:
     """The values of these fields as a JSON array without spaces; objects inside are arrays of their values, in declared order."""
     values = shape.model_dump(mode="json")
     return json.dumps([_values(values[field]) for field in fields], ensure_ascii=False, separators=(",", ":"))

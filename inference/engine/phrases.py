@@ -19,31 +19,36 @@ Seen = tuple[int, int] | dict[int, int]
 
 
 class Phrases:
-    """What followed what in answers, by grammar. Bounded: at most `limit` contexts are remembered."""
+    """What followed what in answers, by grammar: those that the model was trained on, and the newest that it gave.
 
-    def __init__(self, limit: int = 300_000) -> None:
-        self._limit = limit
-        self._next: dict[int, Seen] = {}
+    Of the newest, `recent` to twice as many contexts are remembered (about 0.2 KiB each), so that memory is full soon and then stays.
+    """
+
+    def __init__(self, recent: int = 20_000) -> None:
+        self._recent = recent
+        self._taught: dict[int, Seen] = {}
+        self._heard: dict[int, Seen] = {}
+        self._heard_before: dict[int, Seen] = {}
 
     def __len__(self) -> int:
-        return len(self._next)
+        return len(self._taught) + len(self._heard) + len(self._heard_before)
 
-    def learn(self, name: str, answer: Sequence[int]) -> None:
-        """Remember an answer's tokens."""
-        if len(self._next) > self._limit:
-            self._next = dict(list(self._next.items())[self._limit // 2 :])
-        context = begin(name)
-        for token in answer:
-            for n in range(1, min(LONGEST, len(context)) + 1):
-                key = hash((n, *context[-n:]))
-                self._next[key] = _more(self._next.get(key), token)
-            context.append(token)
+    def teach(self, name: str, answer: Sequence[int]) -> None:
+        """Remember an answer's tokens for good."""
+        _note(self._taught, name, answer)
+
+    def hear(self, name: str, answer: Sequence[int]) -> None:
+        """Remember an answer's tokens until enough others came after it."""
+        _note(self._heard, name, answer)
+        if len(self._heard) >= self._recent:
+            self._heard, self._heard_before = {}, self._heard
 
     def guess(self, context: Sequence[int], prompt: "PromptWords") -> tuple[int, float] | None:
         """The likeliest next token after `context` and its probability, or None: nothing like it was seen."""
         copied = prompt.after(context)
         for n in range(min(LONGEST, len(context)), 0, -1):
-            seen = self._next.get(hash((n, *context[-n:])))
+            key = hash((n, *context[-n:]))
+            seen = self._heard.get(key) or self._heard_before.get(key) or self._taught.get(key)
             if seen is None:
                 continue
             token, likely = _likeliest(seen)
@@ -72,6 +77,15 @@ class PromptWords:
 def begin(name: str) -> list[int]:
     """What stands before an answer's first token: something that no token is."""
     return [-1 - sum(name.encode())]
+
+
+def _note(where: dict[int, Seen], name: str, answer: Sequence[int]) -> None:
+    context = begin(name)
+    for token in answer:
+        for n in range(1, min(LONGEST, len(context)) + 1):
+            key = hash((n, *context[-n:]))
+            where[key] = _more(where.get(key), token)
+        context.append(token)
 
 
 def _more(seen: Seen | None, token: int) -> Seen:

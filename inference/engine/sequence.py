@@ -113,7 +113,7 @@ class Sequence:
         self.done.text = self._answer.decode("utf-8", "replace")
         self.done.prefill_ms, self.done.decode_ms = 1000 * (began - self._admitted), 1000 * (now - began)
         if self.job.grammar and self.job.grammar.learns:
-            self._phrases.learn(self.job.grammar.name, self.done.tokens)
+            self._phrases.hear(self.job.grammar.name, self.done.tokens)
         return self.done
 
     def _draft(self, most: int, saved: float) -> None:

@@ -112,5 +112,5 @@ PLAN = Feature(
     score=score,
     prose=prose,
     golden=PlanInput(title="UI for Career page", description="Build it. It must have a filter by department.", skills=["React"], similar=[]),
-    brief=("similar", "skills", "title", "description"),
+    terse_fields=("similar", "skills", "title", "description"),
 )

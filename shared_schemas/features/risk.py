@@ -239,5 +239,5 @@ RISK = Feature(
         spent_minutes=240,
         delay_minutes=60,
     ),
-    brief=("suggested", "level", "milestone", "pace", "micro_task", "done_percent", "gone_percent", "steps_done", "steps_left", "left", "late", "title"),
+    terse_fields=("suggested", "level", "milestone", "pace", "micro_task", "done_percent", "gone_percent", "steps_done", "steps_left", "left", "late", "title"),
 )

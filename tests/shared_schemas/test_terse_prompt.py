@@ -23,8 +23,8 @@ def test_a_terse_prompt_of_a_plan_keeps_which_step_is_of_which_earlier_task() ->
 
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=list(FEATURES))
 def test_a_terse_prompt_names_fields_of_its_input_and_each_once(feature: AnyFeature) -> None:
-    assert len(set(feature.brief)) == len(feature.brief)
-    assert set(feature.brief) <= set(feature.prompt_input.model_fields)
+    assert len(set(feature.terse_fields)) == len(feature.terse_fields)
+    assert set(feature.terse_fields) <= set(feature.prompt_input.model_fields)
 
 
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=list(FEATURES))

@@ -26,7 +26,7 @@ from trainer.plan_teacher import plan_examples
 from trainer.stage import write_json
 
 FORMATS = ("chat", "alpaca", "sharegpt")
-PLAN_DESCRIPTION = FEATURES["plan"].brief.index("description")
+PLAN_DESCRIPTION = FEATURES["plan"].terse_fields.index("description")
 
 
 @pytest.fixture(scope="module")
