@@ -1,70 +1,94 @@
 """Owns why two greedy answers to one prompt part: where, between which tokens, and whether that is a near tie of floating point.
 
-What they have in common is fed to the model again, once token by token and once in one batch. The two give slightly different
-logits: that is what the shape of a batch does to them, measured at the very place. A gap between two tokens that is no larger than what
-that moves it by is a near tie, and either token is the model's answer. Knows nothing of what is compared.
+What they have in common is fed to the model again, in a context of its own: with its memory cells in the order of the tokens, as an
+answer that is made alone has them, and out of order in several ways, as they come to lie when answers are made together and take each
+other's free cells. Attention then adds up in another order, and the gap between the two tokens moves. A gap that is no larger than what
+that moves it by, or that it turns round, is a near tie, and either token is the model's answer. Knows nothing of what is compared.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engine.completion import Completion, Job
-from inference.predict import Predictor
+from inference.engine.completion import Completion
+from inference.engine.llama import Batch, Llama, Weights
+from inference.engine.scheduler import SAME_TOKENS
 
 _SHOWN = 24
 
 
+_ORDERS = (0.2, 0.35, 0.5, 0.65, 0.8)
+"""Where the tokens are cut in two, the second part into cells before the first one's."""
+
+
 @dataclass(frozen=True)
 class Parting:
-    """`byte`: where the texts part; `token`: where the tokens do. `gaps`: between the logits of the two tokens, fed one by one and
-    at once; `rounding`: the most that the two ways of feeding move a gap by."""
+    """`byte`: where the texts part; `token`: where the tokens do. `gap`: between the logits of the two tokens, cells in order;
+    `moved`: the most that cells out of order move it by; `is_turned`: one such order makes the other token the likelier one."""
 
     what: str
     why: str
     is_explained: bool
     byte: int = 0
     token: int = 0
-    gaps: tuple[float, float] = (0.0, 0.0)
-    rounding: float = 0.0
+    gap: float = 0.0
+    moved: float = 0.0
+    is_turned: bool = False
 
 
-@dataclass
-class _Replay:
-    """Picks given tokens, and keeps the logits at the end of them."""
+class Replay:
+    """A context of its own over a model's weights. For one prompt at a time."""
 
-    tokens: list[int]
-    last: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    _at: int = 0
+    def __init__(self, llama: Llama) -> None:
+        self.llama = llama
 
-    def pick(self, logits: NDArray[np.float32]) -> int:
-        self.last = logits.copy()
-        self._at += 1
-        return self.tokens[self._at - 1] if self._at <= len(self.tokens) else int(logits.argmax())
+    def explain(self, what: str, prompt: list[int], first: Completion, second: Completion) -> Parting:
+        """Why the second's text is not the first's."""
+        token = next(i for i, (a, b) in enumerate(zip(first.tokens, second.tokens, strict=False)) if a != b)
+        byte = next((i for i, (a, b) in enumerate(zip(first.text.encode(), second.text.encode(), strict=False)) if a != b), 0)
+        common, one, other = first.tokens[:token], first.tokens[token], second.tokens[token]
+        fed = [*prompt, *common]
+        gap, *gaps = (float(logits[one] - logits[other]) for logits in (self._next(fed, 0), *(self._next(fed, int(cut * len(fed))) for cut in _ORDERS)))
+        moved = max(abs(out_of_order - gap) for out_of_order in gaps)
+        is_turned = any(out_of_order * gap <= 0 for out_of_order in gaps)
+        is_tie = is_turned or abs(gap) <= moved
+        said = [self.llama.detokenize(done.tokens[token : token + 6]).decode("utf-8", "replace")[:_SHOWN] for done in (first, second)]
+        seam = len(self.llama.detokenize(common))
+        where = f"byte {byte}, token {token} ({said[0]!r} or {said[1]!r})" + (
+            f": other tokens for the same text from byte {seam}" if byte >= seam + min(len(self.llama.piece(token)) for token in (one, other)) else ""
+        )
+        why = f"{where}: gap {gap:+.4f}, cells out of order move it by up to {moved:.4f}{' and turn it round' if is_turned else ''}: {'near tie' if is_tie else 'NOT a tie'}"
+        return Parting(what, why, is_tie, byte, token, gap, moved, is_turned)
+
+    def _next(self, tokens: list[int], cut: int) -> NDArray[np.float32]:
+        """The logits after these tokens; those before `cut` lie in cells behind all others."""
+        self.llama.forget_all()
+        if cut:
+            self._feed(1, tokens[: len(tokens) - cut], 0)  # takes the first cells, and leaves them to the second part
+            self._feed(0, tokens[:cut], 0)
+            self.llama.forget(1)
+        return self._feed(0, tokens[cut:], cut)
+
+    def _feed(self, seat: int, tokens: list[int], position: int) -> NDArray[np.float32]:
+        batch, logits = Batch(SAME_TOKENS), np.empty((0, 0), np.float32)
+        for at in range(0, len(tokens), SAME_TOKENS):
+            piece = tokens[at : at + SAME_TOKENS]
+            batch.clear()
+            batch.add(seat, position + at, piece, [len(piece) - 1])
+            logits = self.llama.decode(batch)
+        last: NDArray[np.float32] = logits[-1].copy()
+        return last
 
 
-async def explain(plain: Predictor, what: str, prompt: list[int], first: Completion, second: Completion) -> Parting:
-    """Why the second's text is not the first's; `plain` feeds both again."""
-    token = next(i for i, (a, b) in enumerate(zip(first.tokens, second.tokens, strict=False)) if a != b)
-    byte = next((i for i, (a, b) in enumerate(zip(first.text.encode(), second.text.encode(), strict=False)) if a != b), 0)
-    common = first.tokens[:token]
-    singly, at_once = await _logits(plain, prompt, common), await _logits(plain, [*prompt, *common], [])
-    pair = [first.tokens[token], second.tokens[token]]
-    gaps = (float(singly[pair[0]] - singly[pair[1]]), float(at_once[pair[0]] - at_once[pair[1]]))
-    rounding = 2 * float(np.abs(singly - at_once).max())
-    is_tie = min(map(abs, gaps)) <= rounding or gaps[0] * gaps[1] < 0
-    said = [plain.llama.detokenize(one.tokens[token : token + 6]).decode("utf-8", "replace")[:_SHOWN] for one in (first, second)]
-    seam = len(plain.llama.detokenize(common))
-    where = f"byte {byte}, token {token} ({said[0]!r} or {said[1]!r})" + (
-        f": other tokens for the same text from byte {seam}" if byte >= seam + min(len(plain.llama.piece(one)) for one in pair) else ""
-    )
-    why = f"{where}: gap {gaps[0]:+.4f} fed one by one, {gaps[1]:+.4f} at once, rounding {rounding:.4f}: {'near tie' if is_tie else 'NOT a tie'}"
-    return Parting(what, why, is_tie, byte, token, gaps, rounding)
-
-
-async def _logits(plain: Predictor, prompt: list[int], then: list[int]) -> NDArray[np.float32]:
-    """What comes next after the prompt and these tokens, each fed in a step of its own."""
-    replay = _Replay(then)
-    await plain.complete(Job(prompt, None, len(then) + 1, sampler=replay))
-    return replay.last
+@contextmanager
+def replay(weights: Weights, adapter: Path | None, *, n_cells: int, n_threads: int) -> Iterator[Replay]:
+    """For prompts and answers of up to half of `n_cells` tokens together."""
+    llama = Llama(weights, adapter_path=adapter, n_cells=n_cells, n_seats=2, n_threads=n_threads)
+    try:
+        yield Replay(llama)
+    finally:
+        llama.close()

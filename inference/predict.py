@@ -32,9 +32,6 @@ from shared_schemas.features import FEATURES
 from shared_schemas.features.risk import RiskOutput
 from shared_schemas.prediction import Prediction
 
-KEPT_PROMPTS = 2
-"""Prompts that are remembered beside the live ones: a second attempt need not read its prompt again."""
-
 
 class Predictor:
     """One loaded model with its engine, ready for every feature. Raises StartError when it cannot serve all of them.
@@ -58,7 +55,7 @@ class Predictor:
             adapter_path=model.runtime_adapter,
             adapter_sha256=model.version.adapter_sha256,
             n_cells=n_ctx,
-            n_seats=parallel + KEPT_PROMPTS + len(FEATURES),
+            n_seats=parallel + len(FEATURES),
             n_threads=n_threads,
         )
         try:

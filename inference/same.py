@@ -20,7 +20,7 @@ from inference.canonical import Canonical, canonical
 from inference.engine.completion import Completion, Job
 from inference.errors import BadAnswer
 from inference.model_store import find_model
-from inference.parting import Parting, explain
+from inference.parting import Parting, Replay, replay
 from inference.predict import Predictor
 from inference.settings import read_settings
 from shared_schemas.features import FEATURES
@@ -32,8 +32,8 @@ examples:
   python -m inference same --count 24 --json
   THREADS=1 python -m inference same --feature risk --count 100
 
-Exit status: 0 when at least 99 % of the answers are the same JSON, every difference is a near tie or comes of one, and every forced run
-is canonical; else 1.
+Exit status: 0 when at least 99 % of the answers are the same JSON with and without forced and guessed tokens, every difference is a near
+tie, of batches too, and every forced run is canonical; else 1.
 """
 GOAL = 0.99
 MOST = 400
@@ -53,6 +53,8 @@ class Compared:
     """How many answers of one way equal those of another, and how those that do not part."""
 
     of: str
+    goal: float
+    """The share of answers that must be the same; each of the others must be explained."""
     same: int = 0
     partings: list[Parting] = field(default_factory=list)
 
@@ -62,7 +64,7 @@ class Compared:
 
     @property
     def held(self) -> bool:
-        return self.same >= math.floor(GOAL * self.count) and all(parting.is_explained for parting in self.partings)
+        return self.same >= math.floor(self.goal * self.count) and all(parting.is_explained for parting in self.partings)
 
 
 @dataclass
@@ -100,7 +102,8 @@ def same(arguments: list[str]) -> int:
     try:
         plain = Predictor(files, n_ctx=settings.context_tokens, n_threads=threads, parallel=1, waiting=1, beside=fast, is_plain=True)
         try:
-            found = asyncio.run(compare(fast, plain, names, options.count, at_once=options.at_once))
+            with replay(fast.llama.weights, files.runtime_adapter, n_cells=settings.context_tokens, n_threads=threads) as again:
+                found = asyncio.run(compare(fast, plain, again, names, options.count, at_once=options.at_once))
         finally:
             plain.close()
     finally:
@@ -112,18 +115,18 @@ def same(arguments: list[str]) -> int:
     return 0 if found.held else 1
 
 
-async def compare(fast: Predictor, plain: Predictor, names: Sequence[str], count: int, *, at_once: int = 8) -> Sameness:
+async def compare(fast: Predictor, plain: Predictor, again: Replay, names: Sequence[str], count: int, *, at_once: int = 8) -> Sameness:
     """`fast` answers one by one and `at_once` together, `plain` (made with `is_plain`) one by one; the same `count` inputs."""
     asked = [_Asked(name, i, fast.prompt_tokens(FEATURES[name], one)) for name, n in _shares(names, count) for i, one in enumerate(inputs(name, 0, n))]
-    found = Sameness(Compared("forced and guessed tokens against plain decoding"), Compared(f"{at_once} at once against one by one"), Canonical())
+    found = Sameness(Compared("forced and guessed tokens against plain decoding", GOAL), Compared(f"{at_once} at once against one by one", 0), Canonical())
     for begin in range(0, len(asked), at_once):
         group = asked[begin : begin + at_once]
         alone = [await _answer(fast, one) for one in group]
         plainly = [await _answer(plain, one) for one in group]
         together = await asyncio.gather(*(_answer(fast, one) for one in group))
         for one, first, second, third in zip(group, alone, plainly, together, strict=True):
-            await _note(found.forced, plain, one, first, second)
-            await _note(found.batched, plain, one, third, first)
+            _note(found.forced, again, one, first, second)
+            _note(found.batched, again, one, third, first)
             for answer in (first, third):
                 if answer.done:
                     found.canonical.add(canonical(fast.llama, answer.done))
@@ -143,13 +146,13 @@ async def _answer(predictor: Predictor, asked: _Asked) -> Answer:
     return Answer(done.text, done)
 
 
-async def _note(compared: Compared, plain: Predictor, asked: _Asked, first: Answer, second: Answer) -> None:
+def _note(compared: Compared, again: Replay, asked: _Asked, first: Answer, second: Answer) -> None:
     if first.text == second.text or (first.done and second.done and json.loads(first.text) == json.loads(second.text)):
         compared.same += 1
         return
     what = f"{asked.feature} {asked.number}"
     if first.done and second.done:
-        compared.partings.append(await explain(plain, what, asked.prompt, first.done, second.done))
+        compared.partings.append(again.explain(what, asked.prompt, first.done, second.done))
     else:
         compared.partings.append(Parting(what, why=f"one of them is {(second if first.done else first).text}", is_explained=False))
 

@@ -1,13 +1,19 @@
 """Owns who is served when: one thread that owns the context, and steps that serve all live answers at once.
 
-Prompts that begin alike share their beginning; a long prompt is fed in pieces, so that it holds up nobody. Knows nothing of
-features, messages or HTTP.
+Prompts share the beginnings that are pinned; a long prompt is fed in pieces, so that it holds up nobody. Nothing else is remembered
+of a prompt once it is answered. Knows nothing of features, messages or HTTP.
+
+An answer that is made alone does not depend on what was fed in which step: up to `SAME_TOKENS` in a step, and with the cells of a
+sequence in the order of its tokens, llama.cpp's CPU kernels compute a token's logits to the same bits in every step shape (measured:
+steps of 1 to 63, wrong guesses taken back, shared beginnings, other sequences beside it). Beyond that many it takes another
+attention kernel, and out of order attention adds up in another order: either moves logits by 1 to 3 once Q4_0 layers have amplified it.
+Answers that are made together take each other's free cells, so theirs may still fall otherwise where two tokens are near.
 """
 
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
@@ -21,7 +27,10 @@ from inference.errors import Cancelled, DeadlineExceeded, InferenceError, Overlo
 
 PREFILL_TOKENS = 96
 """Prompt tokens that a step may feed while others are waiting for their next token: what a long prompt costs them."""
-GUESSED_TOKENS = 64
+SAME_TOKENS = 63
+"""Tokens of a step that keep to one attention kernel (`GGML_FA_TILE_Q` of ggml-cpu is 64): kept to unless a prompt is `LONG` or many are live."""
+LONG = 8 * SAME_TOKENS
+GUESSED_TOKENS = 48
 """Guessed tokens that a step may feed for all sequences together, and `MOST_GUESSED` for one."""
 MOST_GUESSED = 24
 STEP_COST = 2.0
@@ -49,7 +58,6 @@ class Engine:
         self._most_waiting = waiting
         self._waiting: deque[Job] = deque()
         self._live: list[Live] = []
-        self._kept: OrderedDict[int, list[int]] = OrderedDict()
         self._pinned: dict[int, list[int]] = {}
         self._free = list(range(llama.n_seats))
         self._batch = Batch(llama.n_batch)
@@ -74,10 +82,10 @@ class Engine:
 
     @property
     def cells(self) -> dict[str, int]:
-        """Memory cells by what they are for: set aside for answers in the making, kept for prompts that may come again, pinned, free."""
-        answers, kept = sum(live.cells for live in list(self._live)), sum(map(len, list(self._kept.values())))
+        """Memory cells by what they are for: set aside for answers in the making, pinned, free."""
+        answers = sum(live.cells for live in list(self._live))
         pinned = sum(map(len, self._pinned.values()))
-        return {"answers": answers, "kept": kept, "pinned": pinned, "free": max(0, self.llama.n_cells - answers - kept - pinned)}
+        return {"answers": answers, "pinned": pinned, "free": max(0, self.llama.n_cells - answers - pinned)}
 
     def pin(self, prefix: Sequence[int]) -> None:
         """Keep a beginning of prompts in memory from `start` on. Before `start` only."""
@@ -162,7 +170,7 @@ class Engine:
         while self._waiting and len(self._live) < self.parallel:
             with self._news:  # a second attempt may come to the front at any moment
                 job = self._waiting[0]
-                if not self._make_room(len(job.prompt) + job.max_tokens):
+                if not self._has_room(len(job.prompt) + job.max_tokens):
                     return  # first come, first served: a long job is not overtaken for ever
                 self._waiting.popleft()
             seat = self._free.pop()
@@ -179,33 +187,18 @@ class Engine:
             if sequence.is_finished:  # its grammar allows one answer only
                 self._end(sequence, None)
 
-    def _make_room(self, cells: int) -> bool:
-        """Whether a seat and so many cells are free, after forgetting old prompts if need be. Shared cells count twice: never too few."""
-        while not self._free or cells > self.llama.n_cells - self._used():
-            if not self._kept:
-                return False
-            self._release(self._kept.popitem(last=False)[0])
-        return True
-
-    def _used(self) -> int:
-        return sum(used for kind, used in self.cells.items() if kind != "free")
+    def _has_room(self, cells: int) -> bool:
+        """Whether a seat and so many cells are free. Shared cells count twice: never too few."""
+        return bool(self._free) and cells <= self.cells["free"]
 
     def _best_beginning(self, prompt: Sequence[int]) -> tuple[int, int]:
-        """The seat whose tokens begin most like the prompt, and how many are the same. The last one is always fed anew."""
-        if not self.llama.can_trim:
-            return -1, 0
+        """The pinned seat whose tokens begin most like the prompt, and how many are the same. The last one is always fed anew."""
         best = (-1, 0)
-        for seat, tokens in self._in_memory():
+        for seat, tokens in self._pinned.items():
             same = _common(tokens, prompt[:-1])
             if same > best[1]:
                 best = (seat, same)
         return best
-
-    def _in_memory(self) -> Iterator[tuple[int, Sequence[int]]]:
-        yield from self._pinned.items()
-        yield from self._kept.items()
-        for live in self._live:
-            yield live.seat, live.job.prompt[: live.position]
 
     def _release(self, seat: int) -> None:
         self.llama.forget(seat)
@@ -247,7 +240,8 @@ class Engine:
         short = [live for live in self._live if len(live.tail) <= SHORT]
         long = [live for live in self._live if len(live.tail) > SHORT]
         guesses = min(MOST_GUESSED, GUESSED_TOKENS // len(short)) if short and self.llama.can_trim and not self._is_plain else 0
-        room = self.llama.n_batch
+        is_usual = len(self._live) <= SAME_TOKENS // 2 and all(len(live.tail) <= LONG for live in long)
+        room = min(self.llama.n_batch, SAME_TOKENS) if is_usual else self.llama.n_batch
         for live in short:
             if room < 1:
                 return
@@ -269,12 +263,7 @@ class Engine:
 
     def _end(self, sequence: Live, error: InferenceError | None) -> None:
         self._live.remove(sequence)
-        prompt = list(sequence.job.prompt[: sequence.position])
-        if self.llama.can_trim and len(prompt) > 1:
-            self.llama.forget(sequence.seat, len(prompt))
-            self._kept[sequence.seat] = prompt
-        else:
-            self._release(sequence.seat)
+        self._release(sequence.seat)
         self._count(sequence.done)
         if error is not None:
             self._fail(sequence.job, error)

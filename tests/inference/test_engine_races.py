@@ -26,7 +26,7 @@ def job(predictor: Predictor, title: str) -> Job:
 
 def test_a_second_attempt_that_comes_during_an_admission_takes_nobodys_place(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine has looked at the first job and not yet taken it off; at that moment a second attempt goes to the front."""
-    engine, make_room = predictor.engine, predictor.engine._make_room
+    engine, has_room = predictor.engine, predictor.engine._has_room
     first, again = job(predictor, "Payroll report"), job(predictor, "Hiring portal")
     pushing = threading.Thread(target=lambda: engine.submit(again, is_again=True))
 
@@ -34,9 +34,9 @@ def test_a_second_attempt_that_comes_during_an_admission_takes_nobodys_place(pre
         if pushing.ident is None:
             pushing.start()
             pushing.join(timeout=0.2)  # it gets in at once where nothing holds it back, and has to wait where the engine does
-        return make_room(cells)
+        return has_room(cells)
 
-    monkeypatch.setattr(engine, "_make_room", interrupted)
+    monkeypatch.setattr(engine, "_has_room", interrupted)
     engine.submit(first)
     answers = [one.future.result(timeout=60).text for one in (first, again)]
     pushing.join()

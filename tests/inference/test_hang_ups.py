@@ -91,13 +91,13 @@ def test_a_place_is_free_in_the_step_after_its_caller_left(small: Predictor, mon
 
 
 def assert_rest(predictor: Predictor) -> None:
-    """No sequence is live, and llama.cpp's own memory holds nothing but what is kept on purpose."""
+    """No sequence is live, and llama.cpp's own memory holds nothing but what is pinned."""
     engine = predictor.engine
     while engine.live:  # a result is told a moment before its thread has gone on
         pass
     assert (engine.live, engine.waiting, engine.cells["answers"]) == (0, 0, 0)
     assert [seat for seat in engine._free if predictor.llama.held(seat)] == []
-    on_purpose = {**engine._kept, **engine._pinned}
+    on_purpose = engine._pinned
     assert {seat: predictor.llama.held(seat) for seat in on_purpose} == {seat: len(tokens) for seat, tokens in on_purpose.items()}
     assert len(engine._free) + len(on_purpose) == predictor.llama.n_seats
     assert sum(engine.cells.values()) == predictor.llama.n_cells
