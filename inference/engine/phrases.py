@@ -47,8 +47,7 @@ class Phrases:
         """The likeliest next token after `context` and its probability, or None: nothing like it was seen."""
         copied = prompt.after(context)
         for n in range(min(LONGEST, len(context)), 0, -1):
-            key = hash((n, *context[-n:]))
-            seen = self._heard.get(key) or self._heard_before.get(key) or self._taught.get(key)
+            seen = self._seen(hash((n, *context[-n:])))
             if seen is None:
                 continue
             token, likely = _likeliest(seen)
@@ -58,6 +57,17 @@ class Phrases:
                 break
             return token, likely
         return (copied, _COPIED) if copied is not None else None
+
+    def _seen(self, key: int) -> Seen | None:
+        """What came next in all that is remembered."""
+        found = [seen for seen in (self._taught.get(key), self._heard.get(key), self._heard_before.get(key)) if seen is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        counts: dict[int, int] = {}
+        for seen in found:
+            for token, count in [seen] if isinstance(seen, tuple) else seen.items():
+                counts[token] = counts.get(token, 0) + count
+        return counts
 
 
 class PromptWords:

@@ -7,7 +7,7 @@ An answer that is made alone does not depend on what was fed in which step: up t
 sequence in the order of its tokens, llama.cpp's CPU kernels compute a token's logits to the same bits in every step shape (measured:
 steps of 1 to 63, wrong guesses taken back, shared beginnings, other sequences beside it). Beyond that many it takes another
 attention kernel, and out of order attention adds up in another order: either moves logits by 1 to 3 once Q4_0 layers have amplified it.
-Answers that are made together take each other's free cells, so theirs may still fall otherwise where two tokens are near.
+Answers that are made together take each other's free cells, so theirs may fall otherwise where two tokens are near.
 """
 
 import logging
@@ -28,9 +28,9 @@ from inference.errors import Cancelled, DeadlineExceeded, InferenceError, Overlo
 PREFILL_TOKENS = 96
 """Prompt tokens that a step may feed while others are waiting for their next token: what a long prompt costs them."""
 SAME_TOKENS = 63
-"""Tokens of a step that keep to one attention kernel (`GGML_FA_TILE_Q` of ggml-cpu is 64): kept to unless a prompt is `LONG` or many are live."""
+"""Tokens of a step that keep to one attention kernel (`GGML_FA_TILE_Q` of ggml-cpu is 64): an answer that is made alone keeps to it, but while a `LONG` prompt is read."""
 LONG = 8 * SAME_TOKENS
-GUESSED_TOKENS = 48
+GUESSED_TOKENS = 64
 """Guessed tokens that a step may feed for all sequences together, and `MOST_GUESSED` for one."""
 MOST_GUESSED = 24
 STEP_COST = 2.0
@@ -240,8 +240,8 @@ class Engine:
         short = [live for live in self._live if len(live.tail) <= SHORT]
         long = [live for live in self._live if len(live.tail) > SHORT]
         guesses = min(MOST_GUESSED, GUESSED_TOKENS // len(short)) if short and self.llama.can_trim and not self._is_plain else 0
-        is_usual = len(self._live) <= SAME_TOKENS // 2 and all(len(live.tail) <= LONG for live in long)
-        room = min(self.llama.n_batch, SAME_TOKENS) if is_usual else self.llama.n_batch
+        is_alone = len(self._live) == 1 and all(len(live.tail) <= LONG for live in long)
+        room = min(self.llama.n_batch, SAME_TOKENS) if is_alone else self.llama.n_batch
         for live in short:
             if room < 1:
                 return
