@@ -169,7 +169,8 @@ def peer(name: str, options: argparse.Namespace) -> Engine:
         if found is None:
             raise StackError("Cannot find llama-server (name it with --llama-server)")
         cells = str(CELLS_EACH * parallel)
-        return [str(found), "-m", str(model), "--port", str(port), "-np", str(parallel), "-c", cells, "-t", threads, "-tb", threads, "--jinja", "--no-webui"]
+        best = ["--cache-ram", "0"] if parallel > 1 else []  # 1.18 times its default at 8, 0.90 at 1; -fa off 0.97, 0.84; --kv-unified 1.07, 0.89
+        return [str(found), "-m", str(model), "--port", str(port), "-np", str(parallel), "-c", cells, "-t", threads, "-tb", threads, "--jinja", "--no-webui", *best]
 
     def llama_cpp_python(model: Path, port: int, _parallel: int) -> Sequence[str]:
         return [str(options.python), "-m", "llama_cpp.server", "--model", str(model), "--port", str(port), "--n_ctx", str(CELLS_EACH), "--n_threads", threads, "--n_threads_batch", threads]

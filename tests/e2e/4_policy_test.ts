@@ -249,6 +249,7 @@ Deno.test("every fault on either side, under every policy: answers, ledger, and 
       for (const row of rows) {
         assert.equal(row.arm === "private", privateUsers.has(row.user_id as string), JSON.stringify(row));
         if (row.arm === "private") assert.ok(row.provider !== "cloud" && row.cloud_model === null, JSON.stringify(row));
+        if (row.status !== "closed") continue; // a plan that failed was answered before its row was completed: it has no attempts yet
         if (row.arm === "candidate") assert.equal((row.attempts as { provider: string }[])[0]!.provider, "slm");
         if (row.arm === "current") assert.equal((row.attempts as { provider: string }[])[0]!.provider, "cloud");
       }
