@@ -29,10 +29,10 @@ pools fill, so that only the most that each came to can be compared; it stays wh
 734, 743, 741 MiB)."""
 _LEAST = 5
 """Models after the warm-up without which nothing is said of memory."""
-_SURE = statistics.NormalDist().inv_cdf(0.95)
+_SURE = statistics.NormalDist().inv_cdf(0.99)
 """Standard errors by which growth must be over the limit to be called so: in a short run one model's top is some 8 MiB beside the
 next one's, and a line through seven of them is 0.9 % unsure. Half an hour has the models to see 2 %; minutes see what leaks with each
-(5 MiB, an adapter's size, would be +4 %)."""
+(6 MiB with each would be +5 %)."""
 _MORE = 6
 """Callers beyond those that the service has places for: somebody always is refused."""
 
