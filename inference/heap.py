@@ -7,14 +7,18 @@ and then nothing is done.
 
 import ctypes
 
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 _ARENAS = 2
+_LARGE = 1024 * 1024
+"""Bytes from which an allocation gets pages of its own, which go back when it is freed. Left to itself glibc raises this to 32 MiB once
+something so large was freed, and from then on large tables lie about in the heap (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
 def keep_few_arenas() -> None:
     """To be called before threads are started: an arena that exists is not given up."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:
