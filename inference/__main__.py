@@ -12,7 +12,7 @@ from inference.app import create_app
 from inference.bench import bench
 from inference.doctor import doctor
 from inference.errors import StartError
-from inference.heap import keep_few_arenas
+from inference.heap import keep_tidy
 from inference.loader import Loader
 from inference.logs import start_logging
 from inference.models_command import models
@@ -52,7 +52,7 @@ def main() -> int:
             return command(sys.argv[2:])
         parser.parse_args()
         settings = read_settings()
-        keep_few_arenas()
+        keep_tidy()
         start_logging(settings.log_format, show_texts=settings.log_prompts)
         check_free(settings.inference_host, settings.inference_port)
         loader = Loader(settings)

@@ -14,8 +14,8 @@ _LARGE = 1024 * 1024
 something so large was freed, and from then on large tables lie about in the heap (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
-def keep_few_arenas() -> None:
-    """To be called before threads are started: an arena that exists is not given up."""
+def keep_tidy() -> None:
+    """Few arenas, and pages of its own for what is large. To be called before threads are started: an arena that exists is not given up."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -28,7 +28,7 @@ from inference.errors import Cancelled, DeadlineExceeded, InferenceError, Overlo
 PREFILL_TOKENS = 96
 """Prompt tokens that a step may feed while others are waiting for their next token: what a long prompt costs them."""
 SAME_TOKENS = 63
-"""Tokens of a step that keep to one attention kernel (`GGML_FA_TILE_Q` of ggml-cpu is 64): an answer that is made alone keeps to it, but while a `LONG` prompt is read."""
+"""Tokens of a step that are known to keep to one attention kernel (63 measured to, 141 not to): an answer that is made alone keeps to it, but while a `LONG` prompt is read."""
 LONG = 8 * SAME_TOKENS
 GUESSED_TOKENS = 64
 """Guessed tokens that a step may feed for all sequences together, and `MOST_GUESSED` for one."""
