@@ -8,8 +8,11 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inference.engine.completion import Completion, Job, Sampler
+from inference.engine.llama import Batch, Llama
+from inference.engine.scheduler import LONG, SAME_TOKENS
 from inference.errors import Cancelled, DeadlineExceeded, Overloaded, PromptTooLong, Truncated, UnusableSchema
 from inference.model_store import find_model
 from inference.predict import Predictor
@@ -193,6 +196,21 @@ def test_a_short_request_overtakes_a_long_prompt(predictor: Predictor) -> None:
     answer(predictor, short)
     assert order == ["short"]
     long.cancel()
+
+
+async def test_no_step_outgrows_the_attention_kernel_while_many_answers_and_a_longer_prompt_are_at_work(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, steps = Llama.decode, list[int]()
+
+    def noted(llama: Llama, batch: Batch) -> NDArray[np.float32]:
+        steps.append(batch.used)
+        return decode(llama, batch)
+
+    monkeypatch.setattr(Llama, "decode", noted)
+    longer = Job([100 + i % 40_000 for i in range(LONG - 100)], predictor.grammar("risk"), 320)
+    done = await asyncio.gather(*(predictor.complete(one) for one in [*(job(predictor, wish(f"{title} anew")) for title in TITLES[:7]), longer]), return_exceptions=True)
+    assert [type(one) for one in done[:7]] == [Completion] * 7
+    assert isinstance(done[7], Completion | Truncated)
+    assert SAME_TOKENS // 2 < max(steps) <= SAME_TOKENS
 
 
 @pytest.mark.parametrize(
