@@ -13,6 +13,8 @@ import pytest
 from inference import machine
 from inference.bench import measure
 from inference.bench_inputs import NAMES, inputs
+from inference.bench_steps import EACH, StepCost, least, step_costs
+from inference.engine.llama import Llama
 from inference.predict import Predictor
 from shared_schemas.features import FEATURES
 
@@ -92,6 +94,24 @@ def test_a_bench_counts_what_it_times(predictor: Predictor) -> None:
     assert 0 < timed.steps_per_token < 1
     assert 0 < timed.forced_share < 1
     assert set(timed.ms) == {"queue", "prefill", "decode"}
+    assert 0 < timed.chosen < timed.computed
+
+
+def test_a_bench_says_what_an_answer_takes_at_the_least(predictor: Predictor) -> None:
+    """However many are made at once, and were every guess right."""
+    llama = Llama(predictor.llama.weights, adapter_path=None, n_cells=512, n_seats=2, n_threads=2)
+    try:
+        costs = step_costs(llama, [1, 2])
+    finally:
+        llama.close()
+    assert {(cost.sequences, cost.each) for cost in costs} == {*((1, each) for each in EACH), *((2, each) for each in EACH if each < 32)}
+    assert all(cost.ms > 0 and cost.ms_with_logits > 0 for cost in costs)
+
+
+def test_the_least_takes_each_kind_of_token_from_its_own_best_step() -> None:
+    floor = least([StepCost(1, 1, 5, 6), StepCost(1, 16, 16, 32), StepCost(8, 2, 24, 28)])
+    assert (floor.token_ms, floor.chosen_ms) == (1.0, 1.75)
+    assert floor.of(computed=110, chosen=60) == 50 * 1.0 + 60 * 1.75
 
 
 def test_wrong_arguments_are_told() -> None:
