@@ -96,10 +96,11 @@ def _count(text: str) -> int:
 def _steps(files: ModelFiles, at_once: Sequence[int], threads: int) -> list[StepCost]:
     """In a context of their own, once the engine's thread has ended: two that decode have more OpenMP workers than there are cores."""
     print("single steps …", file=sys.stderr)
-    most = max(at_once)
+    sequences = sorted({1, *(many for many in at_once if many <= SAME_TOKENS)})
+    most = sequences[-1]
     llama = Llama(files.weights, adapter_path=files.runtime_adapter, n_cells=most * (CONTEXT + SAME_TOKENS), n_seats=most, n_threads=threads)
     try:
-        return step_costs(llama, sorted(set(at_once)))
+        return step_costs(llama, sequences)
     finally:
         llama.close()
 

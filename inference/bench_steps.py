@@ -45,7 +45,8 @@ class Least:
 
 
 def step_costs(llama: Llama, sequences: Sequence[int]) -> list[StepCost]:
-    """Time steps of one token for each sequence and more, with and without logits in turn. Uses the context's seats from 0 on."""
+    """Time steps of one token for each sequence and more, with and without logits in turn. The tokens before them of all
+    sequences are in memory throughout. Uses the context's seats from 0 on."""
     for seat in range(max(sequences)):
         _feed(llama, [seat], CONTEXT, at=0, rows=False)
     return [_cost(llama, range(many), each) for many in sequences for each in EACH if many * each <= SAME_TOKENS]

@@ -21,7 +21,7 @@ from inference.engine.scheduler import SAME_TOKENS
 _SHOWN = 24
 
 
-_ORDERS = (0.2, 0.35, 0.5, 0.65, 0.8, *(0.05 * twentieth for twentieth in range(1, 20) if twentieth not in (4, 7, 10, 13, 16)))
+_ORDERS = tuple(twentieth / 20 for twentieth in range(1, 20))
 """Where the tokens are cut in two, the second part into cells before the first one's: one after the other, until one explains it."""
 
 
