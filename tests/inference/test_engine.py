@@ -196,10 +196,14 @@ def test_a_short_request_overtakes_a_long_prompt(predictor: Predictor) -> None:
     answer(predictor, short)
     assert order == ["short"]
     long.cancel()
+    with pytest.raises(Cancelled):  # the model is shared: the next test finds it at rest
+        long.future.result(timeout=30)
 
 
 async def test_no_step_outgrows_the_attention_kernel_while_many_answers_and_a_longer_prompt_are_at_work(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     decode, steps = Llama.decode, list[int]()
+    while predictor.engine.live:  # whose caller left in an earlier test
+        await asyncio.sleep(0.001)
 
     def noted(llama: Llama, batch: Batch) -> NDArray[np.float32]:
         steps.append(batch.used)
