@@ -18,6 +18,7 @@ from inference.logs import start_logging
 from inference.models_command import models
 from inference.restart import come_back
 from inference.same import same
+from inference.schema_sets import schemas
 from inference.settings import Settings, read_settings
 
 EXAMPLES = """\
@@ -30,12 +31,13 @@ examples:
   python -m inference doctor      # will it work here, and how fast can this machine be
   python -m inference bench       # how fast are answers
   python -m inference same        # do the engine's shortcuts change what is answered
+  python -m inference schemas DIR # what becomes of a public set of JSON schemas
   python -m inference models      # list, load and unload models of a running service
 
 settings, each an environment variable:
 """
 
-COMMANDS = {"bench": bench, "doctor": doctor, "models": models, "same": same}
+COMMANDS = {"bench": bench, "doctor": doctor, "models": models, "same": same, "schemas": schemas}
 
 
 def main() -> int:

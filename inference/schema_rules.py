@@ -53,9 +53,16 @@ class CheckedSchema:
 
 
 def check(schema: Mapping[str, Any]) -> CheckedSchema:
-    """Raises UnusableSchema naming the keyword and its place. Costs time in proportion to the schema's size."""
+    """Raises UnusableSchema naming the keyword and its place. Costs time in proportion to the schema's size.
+
+    `$schema` and `$id` of the whole are read and left out: a reference can name a place in the schema by its path only, which does
+    not depend on what the schema is called.
+    """
     wanted = dict(schema)
     draft = wanted.pop("$schema", _DRAFT)
+    called = wanted.pop("$id", "")
+    if not isinstance(called, str):
+        raise UnusableSchema(f"Cannot enforce '$id' at its root: {str(called)[:100]!r} is no address")
     if draft not in _DRAFTS:
         raise UnusableSchema(f"Cannot enforce '$schema' {str(draft)[:100]!r}: the dialect is {_DRAFT}")
     places = dict(_walk(wanted))

@@ -23,7 +23,9 @@ def keywords() -> Iterator[str]:
 
 
 ALL = sorted(set(keywords()))
-UNSUPPORTED = [keyword for keyword in ALL if keyword not in KEYWORDS and keyword != "$schema"]
+OF_THE_WHOLE = {"$schema", "$id"}
+"""Read at the root of a schema; refused by name anywhere else."""
+UNSUPPORTED = [keyword for keyword in ALL if keyword not in KEYWORDS | OF_THE_WHOLE]
 STANDARD_FORMATS = {
     "date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri", "uri-reference", "iri", "iri-reference", "uuid", "uri-template",
     "json-pointer", "relative-json-pointer", "regex",
@@ -42,7 +44,7 @@ def test_the_list_is_the_whole_standard() -> None:
     assert len(ALL) == 61
     assert {"$ref", "unevaluatedItems", "contentSchema", "if", "minContains"} <= set(ALL)
     assert set(ALL) >= KEYWORDS, "what is supported is of the standard"
-    assert len(UNSUPPORTED) == len(ALL) - len(KEYWORDS) - 1
+    assert len(UNSUPPORTED) == len(ALL) - len(KEYWORDS) - len(OF_THE_WHOLE)
     assert FORMATS < STANDARD_FORMATS
 
 
@@ -56,6 +58,26 @@ def test_a_keyword_that_is_not_supported_is_a_400_that_names_it_and_its_place(se
         assert (response.status_code, error["code"], error["param"]) == (400, "unusable_schema", "response_format")
         assert repr(keyword) in error["message"]
         assert where in error["message"]
+
+
+@pytest.mark.parametrize("keyword", sorted(OF_THE_WHOLE))
+def test_what_names_the_whole_schema_is_refused_further_in(keyword: str) -> None:
+    with pytest.raises(UnusableSchema, match=rf"the keyword '\{keyword}' at '/properties/a'"):
+        check({"type": "object", "properties": {"a": {keyword: DIALECT + "schema"}}})
+
+
+def test_a_schema_with_a_name_is_the_same_schema(predictor: Predictor) -> None:
+    named = {"$id": "https://example.com/a", "$ref": "#/$defs/b", "$defs": {"b": {"type": "null"}}}
+    assert allows(predictor, named, None)
+    assert not allows(predictor, named, 1)
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"), [({"$id": 1}, "'1' is no address"), ({"$id": "https://example.com/a", "$ref": "https://example.com/a#/$defs/b", "$defs": {"b": {}}}, "names no schema in it")]
+)
+def test_a_name_that_is_none_and_a_reference_by_name_are_refused(odd: dict[str, Any], said: str) -> None:
+    with pytest.raises(UnusableSchema, match=said):
+        check(odd)
 
 
 @pytest.mark.parametrize("name", sorted(STANDARD_FORMATS - FORMATS))
