@@ -6,9 +6,11 @@ other's free cells. Attention then adds up in another order, and the gap between
 that moves it by, or that it turns round, is a near tie, and either token is the model's answer. Knows nothing of what is compared.
 """
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,9 @@ from inference.engine.llama import Batch, Llama, Weights
 from inference.engine.scheduler import SAME_TOKENS
 
 _SHOWN = 24
-
-
-_ORDERS = tuple(twentieth / 20 for twentieth in range(1, 20))
-"""Where the tokens are cut in two, the second part into cells before the first one's: one after the other, until one explains it."""
+_MOST_PARTS = 8
+_ORDERS = 40
+"""Orders of cells that are tried, one after the other, until one explains a difference."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Replay:
         byte = next((i for i, (a, b) in enumerate(zip(first.text.encode(), second.text.encode(), strict=False)) if a != b), 0)
         common, one, other = first.tokens[:token], first.tokens[token], second.tokens[token]
         fed = [*prompt, *common]
-        gap, moved, is_turned, is_tie = self._gap(fed, 0, one, other), 0.0, False, False
-        for cut in _ORDERS:
-            out_of_order = self._gap(fed, int(cut * len(fed)), one, other)
+        gap, moved, is_turned, is_tie = self._gap(fed, [range(len(fed))], one, other), 0.0, False, False
+        for order in _orders(len(fed)):
+            out_of_order = self._gap(fed, order, one, other)
             moved = max(moved, abs(out_of_order - gap))
             is_turned = out_of_order * gap <= 0
             is_tie = is_turned or abs(gap) <= moved
@@ -68,18 +69,20 @@ class Replay:
         why = f"{where}: gap {gap:+.4f}, cells out of order move it by up to {moved:.4f}{' and turn it round' if is_turned else ''}: {'near tie' if is_tie else 'NOT a tie'}"
         return Parting(what, why, is_tie, byte, token, gap, moved, is_turned)
 
-    def _gap(self, tokens: list[int], cut: int, one: int, other: int) -> float:
-        logits = self._next(tokens, cut)
+    def _gap(self, tokens: list[int], order: Sequence[range], one: int, other: int) -> float:
+        logits = self._next(tokens, order)
         return float(logits[one] - logits[other])
 
-    def _next(self, tokens: list[int], cut: int) -> NDArray[np.float32]:
-        """The logits after these tokens; those before `cut` lie in cells behind all others."""
+    def _next(self, tokens: list[int], order: Sequence[range]) -> NDArray[np.float32]:
+        """The logits after these tokens; their parts lie in memory cells in the given order."""
         self.llama.forget_all()
-        if cut:
-            self._feed(1, tokens[: len(tokens) - cut], 0)  # takes the first cells, and leaves them to the second part
-            self._feed(0, tokens[:cut], 0)
-            self.llama.forget(1)
-        return self._feed(0, tokens[cut:], cut)
+        for seat, part in enumerate(order, 1):  # each part's cells are held for it, and given to it when it is its turn
+            self._feed(seat, [tokens[i] for i in part], 0)
+        logits = np.empty(0, np.float32)
+        for seat, part in sorted(enumerate(order, 1), key=lambda held: held[1].start):
+            self.llama.forget(seat)
+            logits = self._feed(0, [tokens[i] for i in part], part.start)
+        return logits
 
     def _feed(self, seat: int, tokens: list[int], position: int) -> NDArray[np.float32]:
         batch, logits = Batch(SAME_TOKENS), np.empty((0, 0), np.float32)
@@ -92,10 +95,22 @@ class Replay:
         return last
 
 
+def _orders(length: int) -> Iterator[list[range]]:
+    """Ways to lay out so many tokens: the second of two parts before the first, cut ever further on; then more parts, shuffled. The same each time."""
+    for cut in sorted({length * twentieth // 20 for twentieth in range(1, 20)} - {0}):
+        yield [range(cut, length), range(cut)]
+    chance = random.Random(length)
+    for _ in range(_ORDERS - 19):
+        cuts = sorted(chance.sample(range(1, length), min(chance.randint(2, _MOST_PARTS - 1), length - 1)))
+        parts = [range(begin, end) for begin, end in pairwise([0, *cuts, length])]
+        chance.shuffle(parts)
+        yield parts
+
+
 @contextmanager
 def replay(weights: Weights, adapter: Path | None, *, n_cells: int, n_threads: int) -> Iterator[Replay]:
     """For prompts and answers of up to half of `n_cells` tokens together."""
-    llama = Llama(weights, adapter_path=adapter, n_cells=n_cells, n_seats=2, n_threads=n_threads)
+    llama = Llama(weights, adapter_path=adapter, n_cells=n_cells, n_seats=1 + _MOST_PARTS, n_threads=n_threads)
     try:
         yield Replay(llama)
     finally:
