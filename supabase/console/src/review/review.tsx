@@ -10,12 +10,12 @@ import { type DeskState, useDesk } from "./use_desk.ts";
 
 export function Review({ client, user }: { client: SupabaseClient; user: string }) {
   const state = useDesk(client, user);
-  const { desk, change, connection, fault, isElsewhere, isDry } = state;
-  const now = current(desk);
-  const [told, tell] = useTold(desk, now?.pair ?? null, connection);
+  const { desk, change, connection, fault, owner, isDry } = state;
+  const now = owner === "us" ? current(desk) : null;
+  const [told, tell] = useTold(desk, now?.pair ?? null, connection, owner === "us");
   const [usesKeys, setUsesKeys] = useState(() => localStorage.getItem("console-keys") !== "off");
   const undo = useCallback(() => change(undone), [change]);
-  const isOver = !now && desk.past.length > 0;
+  const isOver = owner === "us" && !now && desk.past.length > 0;
   useEffect(() => {
     if (!isOver || !usesKeys) return;
     const press = (event: KeyboardEvent) => {
@@ -26,14 +26,16 @@ export function Review({ client, user }: { client: SupabaseClient; user: string 
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
   }, [isOver, usesKeys, undo]);
-  if (isElsewhere) {
+  if (owner === "elsewhere") {
     return (
       <Empty isPage title="Reviewing is open in another window">
         Go on there, or close it: this page goes on by itself then.
       </Empty>
     );
   }
-  if (!now && !isDry && connection !== "off" && !fault) return <p role="status">Fetching pairs…</p>;
+  if (owner === "unknown" || (!now && !isDry && connection !== "off" && !fault)) {
+    return <p role="status">Fetching pairs…</p>;
+  }
   return (
     <>
       <Standing state={state} told={told}>
@@ -84,11 +86,17 @@ export function isTyping(event: Event): boolean {
     event.target.closest("input:not([type=radio], [type=checkbox]), textarea, select") !== null;
 }
 
-/** What has just been done, for those who cannot see the page change; and the way to say more. */
-function useTold(desk: Desk, pair: Pair | null, connection: DeskState["connection"]): [string, (text: string) => void] {
+/** What has just been done here, for those who cannot see the page change; and the way to say more. */
+function useTold(
+  desk: Desk,
+  pair: Pair | null,
+  connection: DeskState["connection"],
+  isOurs: boolean,
+): [string, (text: string) => void] {
   const [told, tell] = useState("");
   const before = useRef<string[] | null>(null);
   useEffect(() => {
+    if (!isOurs) return;
     const ids = desk.past.map((it) => it.review.id);
     const [was, last] = [before.current, desk.past.at(-1)];
     before.current = ids;
@@ -102,7 +110,7 @@ function useTold(desk: Desk, pair: Pair | null, connection: DeskState["connectio
       const next = title ? `Next pair: ${title}` : "That was the last pair for now.";
       tell([what, where, next].filter((text) => text !== "").join(" "));
     }
-  }, [desk.past, pair, connection]);
+  }, [desk.past, pair, connection, isOurs]);
   return [told, tell];
 }
 

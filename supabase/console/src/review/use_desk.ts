@@ -3,7 +3,7 @@ import type { SupabaseClient } from "@supabase/supabase-js";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { call, CallError, said } from "../project.ts";
 import type { Next, Pair, Review } from "../shapes.ts";
-import { type Desk, load, received, remembered, save, sent, tried } from "./desk.ts";
+import { type Desk, load, type Operation, received, remembered, save, sent, tried } from "./desk.ts";
 
 const AT_ONCE = 5;
 const FEW = 3;
@@ -15,8 +15,8 @@ export type DeskState = {
   change: (step: (desk: Desk) => Desk) => void;
   connection: "connecting" | "on" | "off";
   fault: string | null;
-  /** Whether another window of this browser has the desk. */
-  isElsewhere: boolean;
+  /** Who has the desk: this window, another one of this browser, or nobody knows yet. */
+  owner: "us" | "elsewhere" | "unknown";
   /** Whether the database was asked and had no more pairs. */
   isDry: boolean;
 };
@@ -25,14 +25,17 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
   const [desk, setDesk] = useState(() => load(user));
   const [connection, setConnection] = useState<DeskState["connection"]>("connecting");
   const [fault, setFault] = useState<string | null>(null);
-  const [isElsewhere, setElsewhere] = useState(false);
+  const [owner, setOwner] = useState<DeskState["owner"]>("unknown");
   const [isDry, setDry] = useState(false);
   const latest = useRef(desk);
+  // Only whoever has the desk sends and saves: what another window knows of it is old.
+  const owns = useRef(false);
   const isBusy = useRef(false);
   const again = useRef(false);
   const knowsLast = useRef(false);
 
   const change = useCallback((step: (desk: Desk) => Desk) => {
+    if (!owns.current) return;
     latest.current = step(latest.current);
     save(user, latest.current);
     setDesk(latest.current);
@@ -40,6 +43,7 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
   }, [user]);
 
   const sync = useCallback(async () => {
+    if (!owns.current) return;
     if (isBusy.current) {
       again.current = true;
       return;
@@ -48,7 +52,8 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     try {
       do {
         again.current = false;
-        await send(client, () => latest.current, change);
+        await send(client, () => owns.current ? latest.current.waiting[0] : undefined, change);
+        if (!owns.current) return;
         if (latest.current.held.length < FEW) {
           const last = latest.current.past.at(-1)?.review.id;
           const next = await call<Next>(client, "slm_next_review", { p_count: AT_ONCE });
@@ -80,7 +85,8 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
       clearTimeout(patience);
       // A desk that was closed while it waited its turn must not keep the next one out.
       if (stop.signal.aborted) return;
-      setElsewhere(false);
+      owns.current = true;
+      setOwner("us");
       latest.current = load(user);
       setDesk(latest.current);
       void sync();
@@ -88,11 +94,12 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     };
     // One window at a time: two would write over each other's desk.
     if (navigator.locks) {
-      patience = setTimeout(() => setElsewhere(true), 500);
+      patience = setTimeout(() => setOwner("elsewhere"), 500);
       navigator.locks.request(`console-desk-${user}`, { signal: stop.signal }, work).catch(() => {});
     } else void work();
     return () => {
       clearTimeout(patience);
+      owns.current = false;
       stop.abort();
     };
   }, [user, sync]);
@@ -110,15 +117,19 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
 
   // Asking for more is for when a pair has left the desk, not for each answer that brought none.
   useEffect(() => {
-    if (!isElsewhere && (latest.current.waiting.length > 0 || latest.current.held.length < FEW)) void sync();
-  }, [desk.waiting.length, desk.held.length, isElsewhere, sync]);
+    if (latest.current.waiting.length > 0 || latest.current.held.length < FEW) void sync();
+  }, [desk.waiting.length, desk.held.length, sync]);
 
-  return { desk, change, connection, fault, isElsewhere, isDry };
+  return { desk, change, connection, fault, owner, isDry };
 }
 
 /** Sends what waits, one by one; what the database refuses is set aside, anything else stays and is thrown. */
-async function send(client: SupabaseClient, desk: () => Desk, change: DeskState["change"]): Promise<void> {
-  for (let first = desk().waiting[0]; first; first = desk().waiting[0]) {
+async function send(
+  client: SupabaseClient,
+  next: () => Operation | undefined,
+  change: DeskState["change"],
+): Promise<void> {
+  for (let first = next(); first; first = next()) {
     change(tried);
     try {
       if (first.kind === "submit") await call(client, "slm_submit_review", { p_review: first.review });

@@ -1,0 +1,79 @@
+/**
+ * A reviewer's desk outlives what happens to it: other windows, lost connections, signing out, second thoughts.
+ *
+ * scripts/test console
+ */
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import { requests } from "./pairs.mjs";
+import { assertClean, assertReadable, browser, open, page, person, service, until } from "./stack.mjs";
+
+const org = randomUUID();
+const [ada, ben, cleo, dana] = await Promise.all(
+  ["Ada Noll", "Ben Osei", "Cleo Park", "Dana Quist"].map((name) => person(name, "manager", org)),
+);
+before(async () => {
+  for (const { id } of [ada, ben, cleo, dana]) {
+    await service("/rest/v1/slm_console_people", { user_id: id, role: "reviewer", org_id: org, let_in_by: "test" });
+  }
+  await service("/rest/v1/slm_requests", requests(org, ada.id, 9));
+  await service("/rest/v1/rpc/slm_fill_reviews", { p_open: 2000 });
+});
+after(() => browser.close());
+
+const said = (who) => service(`/rest/v1/slm_reviews?reviewer=eq.${who.id}&undone_at=is.null&order=created_at`);
+const kept = (tab, who) => tab.evaluate((id) => localStorage.getItem(`console-desk-${id}`), who.id);
+const counted = (tab, text) => tab.locator(".counted").filter({ hasText: text }).waitFor();
+const isThere = (tab) => tab.locator("#input-title").waitFor();
+/** The page listens to keys once its title has the focus. */
+async function press(tab, ...keys) {
+  await tab.waitForFunction(() => document.activeElement?.tagName === "H1");
+  for (const key of keys) await tab.keyboard.press(key);
+}
+
+test("a second window waits, and goes on with what the first one kept without a connection", async () => {
+  const { tab: first, context, ...rest } = await open(ada);
+  await isThere(first);
+  // The first has no connection, the second has a slow one.
+  await first.route(/\/rpc\//, (route) => route.abort("internetdisconnected"));
+  const second = await context.newPage();
+  await second.addInitScript(() => {
+    const put = Storage.prototype.setItem;
+    globalThis.saved = [];
+    Storage.prototype.setItem = function (name, value) {
+      if (name.startsWith("console-desk-")) globalThis.saved.push(value);
+      return put.call(this, name, value);
+    };
+  });
+  let answer;
+  const isJudged = new Promise((done) => answer = done);
+  const asked = [];
+  await second.route(/\/rpc\/slm_\w+_review/, async (route) => {
+    asked.push(route.request().url());
+    await isJudged;
+    await route.continue();
+  });
+  await second.goto(page);
+  await second.getByRole("heading", { name: "Reviewing is open in another window" }).waitFor();
+  for (const n of [1, 2, 3]) {
+    await press(first, "g", "Enter");
+    await counted(first, `${n} pair`);
+  }
+  await counted(first, "3 changes to send");
+  answer();
+  await second.evaluate(() => dispatchEvent(new Event("online")));
+  // Longer than it takes to try again.
+  await second.waitForTimeout(4_000);
+  assert.deepEqual(await second.evaluate(() => globalThis.saved), []);
+  assert.deepEqual(asked, []);
+
+  await first.close();
+  await counted(second, "3 pairs judged");
+  assert.equal(await second.locator(".told").textContent(), "");
+  await until(async () => (await said(ada)).length === 3, "what the first window kept");
+  await press(second, "g", "Enter");
+  await until(async () => (await said(ada)).length === 4, "the verdict of the second window");
+  assertClean(rest);
+  await context.close();
+});
