@@ -42,8 +42,8 @@ class Chat:
         rendered = self._template.render(
             messages=[{"role": message.role, "content": _MARK.format(i)} for i, message in enumerate(messages)],
             add_generation_prompt=True,
-            bos_token="",
-            eos_token="",
+            bos_token="",  # `begin_of_text` is it, where the model wants one
+            eos_token=self._llama.end_text(),
         )
         ids = self._llama.begin_of_text()
         for i, message in enumerate(messages):

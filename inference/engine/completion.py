@@ -63,13 +63,13 @@ class Sampler:
         self._random = np.random.default_rng(self.seed)
 
     def pick(self, logits: NDArray[np.float32]) -> int:
-        """An index into `logits`."""
-        weights = np.exp((logits - logits.max()) / self.temperature)
+        """An index into `logits`. The likeliest one stays, however small `top_p` is."""
+        weights = np.exp((logits - logits.max()).astype(np.float64) / self.temperature)
         weights /= weights.sum()
         if self.top_p < 1:
             order = np.argsort(-weights, kind="stable")
             before = np.cumsum(weights[order]) - weights[order]
-            weights[order[before >= self.top_p]] = 0
+            weights[order[1:][before[1:] >= self.top_p]] = 0
             weights /= weights.sum()
         return int(self._random.choice(logits.size, p=weights))
 

@@ -83,16 +83,21 @@ class Batch:
 
 
 class Weights:
-    """A loaded model file, of that hash if one is given. Every context made over it holds it; the last one to let go frees it."""
+    """A loaded model file of `size` bytes, of that hash if one is given. It stays loaded when the file is deleted.
+
+    Every context made over it holds it; the last one to let go frees it.
+    """
 
     def __init__(self, path: Path, sha256: str | None = None) -> None:
         llama_cpp.llama_log_set(_collect_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         self.path = path
+        self.size = 0
         self.model: Any = None
         self.holders = 0
         try:
             with opened(path, sha256) as file:
+                self.size = file.stat().st_size
                 self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
                 if not self.model:
                     raise StartError(f"Cannot load the model {path}: {_last_error().replace(str(file), str(path))}")
@@ -209,6 +214,11 @@ class Llama:
     def begin_of_text(self) -> list[int]:
         """The token that the model wants before everything else, if it wants one."""
         return [llama_cpp.llama_vocab_bos(self.vocab)] if llama_cpp.llama_vocab_get_add_bos(self.vocab) else []
+
+    def end_text(self) -> str:
+        """What the model's end token is written as in a chat template; empty when it has none."""
+        end = llama_cpp.llama_vocab_eos(self.vocab)
+        return self.special_text(end) if end >= 0 else ""
 
     def chat_template(self) -> str | None:
         template = llama_cpp.llama_model_chat_template(self.model, None)

@@ -134,7 +134,7 @@ class Engine:
         try:
             for seat, prefix in self._pinned.items():
                 self._compute(seat, prefix)
-        except InferenceError as error:
+        except Exception as error:  # noqa: BLE001  # whoever waits for the start is told, whatever it is
             self._started.set_exception(error)
             return
         self._started.set_result(None)
@@ -146,10 +146,23 @@ class Engine:
                         self._fail(self._waiting.popleft(), Overloaded(0, retry_after_s=1))
                     if not self._live:
                         return
-            self._drop_the_gone()
-            self._admit()
-            if self._live:
-                self._step()
+            try:
+                self._drop_the_gone()
+                self._admit()
+                if self._live:
+                    self._step()
+            except Exception as error:  # noqa: BLE001  # without this thread every caller would wait for ever: no fault may end it
+                self._fail_all(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        """What the engine did not foresee ends the answers that are live or waiting, and nothing after them."""
+        log.exception("The engine failed")
+        failure = InferenceError(f"The engine failed: {type(error).__name__}")
+        for sequence in list(self._live):
+            self._end(sequence, failure)
+        with self._news:
+            while self._waiting:
+                self._fail(self._waiting.popleft(), failure)
 
     def _compute(self, seat: int, prefix: Sequence[int]) -> None:
         for at in range(0, len(prefix), self.llama.n_batch):
@@ -181,9 +194,9 @@ class Engine:
                 self.llama.share(source, seat, shared)
             try:
                 sequence = Live(job, seat, shared, self.llama.vocabulary, self.phrases, forces=not self._is_plain)
-            except InferenceError as error:
+            except Exception as error:  # noqa: BLE001  # as in `_step`
                 self._release(seat)
-                self._fail(job, error)
+                self._fail(job, _as_failure(error))
                 continue
             self._live.append(sequence)
             if sequence.is_finished:  # its grammar allows one answer only
@@ -228,8 +241,8 @@ class Engine:
             fed_to = sequence.position + len(feed.tokens)
             try:
                 sequence.read(feed, logits[row : row + len(feed.rows)])
-            except InferenceError as error:
-                self._end(sequence, error)
+            except Exception as error:  # noqa: BLE001  # what goes wrong in one answer is no other's affair
+                self._end(sequence, _as_failure(error))
             else:
                 if sequence.is_finished:
                     self._end(sequence, None)
@@ -264,13 +277,13 @@ class Engine:
             yield live, feed
 
     def _end(self, sequence: Live, error: InferenceError | None) -> None:
+        done = None if error else sequence.result()
         self._live.remove(sequence)
         self._release(sequence.seat)
         self._count(sequence.done)
-        if error is not None:
-            self._fail(sequence.job, error)
+        if done is None:
+            self._fail(sequence.job, error or InferenceError())
             return
-        done = sequence.result()
         self._count_finished(done)
         self._recent_s = 0.8 * self._recent_s + 0.2 * (done.prefill_ms + done.decode_ms) / 1000
         sequence.job.future.set_result(done)
@@ -302,6 +315,13 @@ class Engine:
         self.counts.prefill_s.add(done.prefill_ms / 1000)
         self.counts.decode_s.add(done.decode_ms / 1000)
         self.counts.masks_s.add(sum(done.mask_s))
+
+
+def _as_failure(error: Exception) -> InferenceError:
+    if isinstance(error, InferenceError):
+        return error
+    log.error("An answer failed", exc_info=error)
+    return InferenceError(f"The answer failed: {type(error).__name__}")
 
 
 def _ended(job: Job, now: float) -> InferenceError | None:

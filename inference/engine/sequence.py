@@ -72,7 +72,8 @@ class Sequence:
         """
         if len(self.tail) > room:
             return Feed(self.tail[:room])
-        self._draft(min(guesses, room - len(self.tail)), saved)
+        left = self.job.max_tokens - len(self.done.tokens)  # beyond it are other answers' memory cells
+        self._draft(min(guesses, room - len(self.tail), left), saved)
         tokens, rows = list(self.tail), [len(self.tail) - 1]
         for segment in self._segments:
             tokens += segment
@@ -162,13 +163,12 @@ class Sequence:
 
     def _take(self, token: int) -> bool:
         """The token is certain; whether the answer is complete. Raises Truncated."""
+        if token in self._vocabulary.ends:  # no text, whether free or where a grammar may stop and need not
+            self.done.log_masked.pop()
+            self.is_finished = True
+            return True
         self.done.chosen_at.append(len(self._answer))
         if self._matcher is None:
-            if token in self._vocabulary.ends:
-                self.done.chosen_at.pop()
-                self.done.log_masked.pop()
-                self.is_finished = True
-                return True
             self._append([token])
             self.done.is_cut = len(self.done.tokens) >= self.job.max_tokens and not self._has_stop(token)
             self.is_finished = self.done.is_cut or self._has_stop(token)

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from inference.engine.chat import Chat
 from inference.engine.completion import Completion, Job, Sampler
 from inference.engine.llama import Batch, Llama
-from inference.engine.scheduler import LONG, SAME_TOKENS
-from inference.errors import Cancelled, DeadlineExceeded, Overloaded, PromptTooLong, Truncated, UnusableSchema
+from inference.engine.phrases import Phrases
+from inference.engine.scheduler import LONG, SAME_TOKENS, Engine
+from inference.engine.sequence import Sequence
+from inference.errors import Cancelled, DeadlineExceeded, InferenceError, Overloaded, PromptTooLong, Truncated, UnusableSchema
 from inference.model_store import find_model
 from inference.predict import Predictor
 from inference.settings import Settings
@@ -119,6 +122,16 @@ def test_no_special_token_of_the_vocabulary_can_be_forged(predictor: Predictor) 
         assert token not in predictor.llama.tokenize(predictor.llama.special_text(token), special=False)
 
 
+def test_a_template_that_ends_turns_with_the_end_token_gets_it(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Mistral's and Zephyr's do; without it the turns of a conversation run together."""
+    template = "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}{{ eos_token }}{% endfor %}"
+    monkeypatch.setattr(Llama, "chat_template", lambda _self: template)
+    end = llama_cpp.llama_vocab_eos(predictor.llama.vocab)
+    tokens = Chat(predictor.llama).tokens([Message("user", "Hello"), Message("assistant", "Good day")])
+    assert tokens.count(end) == 2
+    assert tokens[-1] == end
+
+
 def test_an_answer_cut_by_the_limit_is_an_error(predictor: Predictor) -> None:
     with pytest.raises(Truncated, match="not complete after"):
         answer(predictor, job(predictor, task(), max_tokens=12))
@@ -215,6 +228,84 @@ async def test_no_step_outgrows_the_attention_kernel_while_many_answers_and_a_lo
     assert [type(one) for one in done[:7]] == [Completion] * 7
     assert isinstance(done[7], Completion | Truncated)
     assert SAME_TOKENS // 2 < max(steps) <= SAME_TOKENS
+
+
+async def test_guesses_stay_within_the_cells_set_aside_for_the_answer(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is well known by now, and cut before its end wherever that falls: beyond it are other answers' cells."""
+    decode, reached = Llama.decode, list[int]()
+
+    def noted(llama: Llama, batch: Batch) -> NDArray[np.float32]:
+        reached.append(int(batch._position[: batch.used].max()))
+        return decode(llama, batch)
+
+    needed = max([len((await predictor.complete(job(predictor, wish("Cells")))).tokens) for _ in range(3)])
+    monkeypatch.setattr(Llama, "decode", noted)
+    for most in range(needed // 2, needed, 2):
+        cut = job(predictor, wish("Cells"), max_tokens=most)
+        reached.clear()
+        with pytest.raises(Truncated):
+            await predictor.complete(cut)
+        assert max(reached) < len(cut.prompt) + most
+
+
+class Faulty:
+    """Picks that fail at the third token, as no foreseen error does."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def pick(self, logits: NDArray[np.float32]) -> int:
+        self.asked += 1
+        if self.asked == 3:
+            raise ValueError("probabilities contain NaN")
+        return int(logits.argmax())
+
+
+async def test_an_unforeseen_fault_in_one_answer_ends_that_answer_alone(predictor: Predictor) -> None:
+    faulty, sound = await asyncio.gather(predictor.complete(job(predictor, wish("Faulty"), sampler=Faulty())), predictor.complete(job(predictor, wish("Sound"))), return_exceptions=True)
+    assert isinstance(faulty, InferenceError)
+    assert str(faulty) == "The answer failed: ValueError"
+    assert isinstance(sound, Completion)
+    assert (predictor.engine.live, predictor.engine._thread.is_alive()) == (0, True)
+
+
+async def test_an_unforeseen_fault_of_the_engine_fails_those_it_was_serving_and_nobody_after_them(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, before = Engine._plan, dict(predictor.engine.cells)
+
+    def fails(engine: Engine) -> Any:
+        monkeypatch.setattr(Engine, "_plan", plan)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Engine, "_plan", fails)
+    done = await asyncio.gather(*(predictor.complete(job(predictor, wish(title))) for title in TITLES), return_exceptions=True)
+    failed = [one for one in done if isinstance(one, InferenceError)]
+    assert failed
+    assert {str(one) for one in failed} == {"The engine failed: ZeroDivisionError"}
+    assert isinstance(await predictor.complete(job(predictor, wish())), Completion)
+    assert predictor.engine.cells == before
+
+
+@pytest.mark.parametrize("top_p", [1e-46, 1e-320, 1.0])
+@pytest.mark.parametrize("temperature", [1e-300, 2.0])
+def test_the_likeliest_token_can_be_drawn_whatever_the_settings(top_p: float, temperature: float) -> None:
+    logits = np.array([1.0, 90.0, 3.0, -50.0], np.float32)
+    assert Sampler(temperature, seed=1, top_p=top_p).pick(logits) == 1
+
+
+def test_where_a_grammar_may_stop_and_need_not_the_end_token_ends_the_answer_and_is_no_text(predictor: Predictor) -> None:
+    """`1` or `12`: the model ends after the 1."""
+    llama, end = predictor.llama, min(predictor.llama.vocabulary.ends)
+    (one,) = llama.tokenize("1", special=False)
+    wanted = Job([one], predictor.grammars.compile("digits", {"enum": [1, 12]}, learns=False), max_tokens=8, on_text=(said := list[bytes]()).append)
+    sequence = Sequence(wanted, 0, 0, llama.vocabulary, Phrases())
+    while not sequence.is_finished:
+        feed = sequence.feed(63, 0)
+        logits = np.zeros((len(feed.rows), llama.n_vocab), np.float32)
+        logits[:, one], logits[:, end] = 8, 9  # the end is the likeliest wherever it is allowed
+        sequence.read(feed, logits)
+    done = sequence.result()
+    assert (done.text, b"".join(said), done.tokens[-1]) == ("1", b"1", one)
+    assert len(done.chosen_at) == len(done.log_probabilities) == len(done.log_masked)
 
 
 @pytest.mark.parametrize(
