@@ -90,6 +90,6 @@ class Loader:
         if wanted > free:
             raise StartError(f"Cannot load {files.version.name!r}: it wants about {wanted // MIB} MiB, the machine has {free // MIB} MiB free (lower CONTEXT_TOKENS, or unload a model)")
         live = self._live()
-        taken = sum(self._made[predictor] for predictor in live) + sum(path.stat().st_size for path in {predictor.llama.weights.path for predictor in live})
+        taken = sum(self._made[predictor] for predictor in live) + sum(weights.size for weights in {predictor.llama.weights for predictor in live})
         if budget is not None and taken + wanted > budget * MIB:
             raise StartError(f"Cannot load {files.version.name!r}: it wants about {wanted // MIB} MiB, {taken // MIB} of MEMORY_MB={budget} are taken")

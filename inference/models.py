@@ -129,33 +129,22 @@ class Models:
         A model that answers nothing any more finishes its requests and is unloaded. Raises ModelBusy, UnknownModel and
         CannotServe; whatever is raised, every feature is answered as before.
         """
-        if self._loader is None or self._loading is not None:
-            raise ModelBusy(f"Cannot load {folder!r}: " + ("this service keeps to one model" if self._loader is None else f"{self._loading!r} is being loaded"))
-        self._loading = folder
-        self._failed.pop(folder, None)
-        try:
-            live = next((live for live in self._live.values() if live.folder == folder), None)
-            live = await self._tested(live, features) if live else await self._loaded(self._loader, folder, features)
-            self._put_to_work(live, features)
-        except CannotServe as error:
-            self._failed = dict([*self._failed.items(), (folder, str(error))][-_FAILURES_KEPT:])
-            raise
-        finally:
-            self._loading = None
-        return _facts(live, "live", self._features_of(live))
+        return await self._load(self._begin(folder), folder, features)
 
     def load_later(self, folder: str, features: Sequence[str]) -> ModelFacts:
-        """`load` without waiting for it; `facts` says what became of it."""
+        """`load` without waiting for it; `facts` says what became of it, whatever that was. Raises ModelBusy."""
 
-        async def load() -> None:
+        async def load(loader: Loader) -> None:
             try:
-                await self.load(folder, features)
+                await self._load(loader, folder, features)
             except InferenceError as error:
+                self._note_failure(folder, error)
                 log.error("%s", error)
+            except Exception as error:
+                self._note_failure(folder, error)
+                log.exception("Cannot load %r", folder)
 
-        if self._loading is not None:
-            raise ModelBusy(f"Cannot load {folder!r}: {self._loading!r} is being loaded")
-        task = asyncio.create_task(load())
+        task = asyncio.create_task(load(self._begin(folder)))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
         return ModelFacts(name=folder, state="loading")
@@ -168,6 +157,8 @@ class Models:
         features = self._features_of(live)
         if features:
             raise ModelBusy(f"Cannot unload {name!r}: it answers {', '.join(features)} (put another model to work first)")
+        if live.folder == self._loading:
+            raise ModelBusy(f"Cannot unload {name!r}: it is being put to work")
         self._retire(live)
         return _facts(live, "draining", [])
 
@@ -177,11 +168,34 @@ class Models:
             task.cancel()
         await asyncio.gather(*(live.answers.stop() for live in self._live.values()), *self._draining.values())
 
+    def _begin(self, folder: str) -> Loader:
+        """From here until `_load` ends nothing else is loaded. Raises ModelBusy."""
+        if self._loader is None or self._loading is not None:
+            raise ModelBusy(f"Cannot load {folder!r}: " + ("this service keeps to one model" if self._loader is None else f"{self._loading!r} is being loaded"))
+        self._loading = folder
+        self._failed.pop(folder, None)
+        return self._loader
+
+    async def _load(self, loader: Loader, folder: str, features: Sequence[str]) -> ModelFacts:
+        try:
+            live = next((live for live in self._live.values() if live.folder == folder), None)
+            live = await self._tested(live, features) if live else await self._loaded(loader, folder, features)
+            self._put_to_work(live, features)
+        except CannotServe as error:
+            self._note_failure(folder, error)
+            raise
+        finally:
+            self._loading = None
+        return _facts(live, "live", self._features_of(live))
+
+    def _note_failure(self, folder: str, error: Exception) -> None:
+        self._failed = dict([*self._failed.items(), (folder, str(error) or type(error).__name__)][-_FAILURES_KEPT:])
+
     async def _loaded(self, loader: Loader, folder: str, features: Sequence[str]) -> Live:
         """The folder's model, tested and live."""
         try:
             live = Live(await asyncio.to_thread(loader.load, folder), folder)
-        except StartError as error:
+        except (StartError, OSError) as error:
             raise CannotServe(f"Cannot put {folder!r} to work: {error}") from None
         try:
             if live.name in self._live:

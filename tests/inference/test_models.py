@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -267,6 +268,62 @@ async def test_one_model_is_loaded_at_a_time(models: Models) -> None:
         await models.load("second", ["risk"])
     with pytest.raises(CannotServe):
         await first
+
+
+async def test_of_two_loads_that_nobody_waits_for_the_second_is_refused_at_once(models: Models) -> None:
+    models.load_later("wrong-hash", ["risk"])
+    with pytest.raises(ModelBusy, match="'wrong-hash' is being loaded"):
+        models.load_later("second", ["risk"])
+    while models.facts()[-1].state == "loading":
+        await asyncio.sleep(0.01)
+    assert (models.facts()[-1].name, models.facts()[-1].state) == ("wrong-hash", "failed")
+
+
+@pytest.mark.parametrize(("error", "said"), [(None, "MODEL_FOLDER has no such folder"), (PermissionError(13, "Permission denied"), "Permission denied"), (RuntimeError("a bug"), "a bug")], ids=str)
+async def test_a_load_that_nobody_waits_for_is_listed_as_failed_whatever_it_failed_of(models: Models, monkeypatch: pytest.MonkeyPatch, error: Exception | None, said: str) -> None:
+    if error:
+        monkeypatch.setattr(Loader, "load", Mock(side_effect=error))
+    models.load_later("nowhere", ["risk"])
+    while models.facts()[-1].state == "loading":
+        await asyncio.sleep(0.01)
+    failed = models.facts()[-1]
+    assert (failed.name, failed.state) == ("nowhere", "failed")
+    assert said in str(failed.why)
+
+
+async def test_without_a_loader_a_load_that_nobody_waits_for_is_refused_at_once(predictor: Predictor) -> None:
+    with pytest.raises(ModelBusy, match="this service keeps to one model"):
+        Models(predictor).load_later("second", ["risk"])
+
+
+async def test_a_live_model_that_is_being_put_to_work_is_not_unloaded(settings: Settings) -> None:
+    loader = Loader(settings)
+    models = Models(loader.load(START), loader, longest_s=60)
+    await models.load("second", [])
+    loading = asyncio.create_task(models.load("second", ["risk"]))
+    await asyncio.sleep(0)
+    with pytest.raises(ModelBusy, match="Cannot unload 'model-second': it is being put to work"):
+        models.unload("model-second")
+    await loading
+    with models.answering("risk") as model:
+        assert (await model.predict(RISK, RISK.golden, deadline_s=60)).model.name == "model-second"
+    await models.stop()
+
+
+async def test_a_live_model_whose_file_is_deleted_goes_on_and_others_are_loaded_beside_it(settings: Settings, tmp_path: Path) -> None:
+    """As when a merged file is pruned from the cache, or an operator clears up, while another model is being loaded."""
+
+    def free() -> int:
+        if live:
+            weights_of(live[0].loaded()[0]).path.unlink()
+        return 10_000 * MIB
+
+    loader, live = Loader(settings.model_copy(update={"model_cache": tmp_path}), free=free), list[Models]()
+    live.append(Models(loader.load(START), loader, longest_s=60))
+    assert (await live[0].load("second", ["risk"])).features == ["risk"]
+    with live[0].answering("plan") as model:
+        assert (await model.predict(FEATURES["plan"], FEATURES["plan"].golden, deadline_s=60)).model.name == STARTER_NAME
+    await live[0].stop()
 
 
 async def test_a_model_that_does_not_fit_the_memory_is_refused(settings: Settings, predictor: Predictor) -> None:
