@@ -1,13 +1,16 @@
 /** The frame: who is signed in, what they may see, which page. */
 import type { Session, SupabaseClient } from "@supabase/supabase-js";
 import { useCallback, useEffect, useLayoutEffect, useState } from "react";
+import { flushSync } from "react-dom";
+import { plural } from "./format.ts";
 import { Operator } from "./operator/operator.tsx";
 import { Empty } from "./parts/empty.tsx";
 import { usePolled } from "./parts/polled.ts";
-import { call } from "./project.ts";
+import { call, signOut } from "./project.ts";
 import { Results } from "./results.tsx";
-import { clear, load } from "./review/desk.ts";
+import { load } from "./review/desk.ts";
 import { Review } from "./review/review.tsx";
+import { forget } from "./review/use_desk.ts";
 import { usePlace } from "./routes.ts";
 import type { Me } from "./shapes.ts";
 import { SignIn } from "./sign_in.tsx";
@@ -18,9 +21,11 @@ export function App({ client }: { client: SupabaseClient }) {
   const [session, setSession] = useState<Session | null | undefined>(undefined);
   useEffect(() => {
     const { data } = client.auth.onAuthStateChange((event, session) => {
+      if (event !== "SIGNED_OUT") return setSession(session);
       // Whoever signs in next begins at their own first page, not at the one that was left.
-      if (event === "SIGNED_OUT") history.replaceState(null, "", location.pathname + location.search);
-      setSession(session);
+      history.replaceState(null, "", location.pathname + location.search);
+      // At once: an answer that is still on its way finds nobody who would keep it.
+      flushSync(() => setSession(null));
     });
     return () => data.subscription.unsubscribe();
   }, [client]);
@@ -54,17 +59,17 @@ export function App({ client }: { client: SupabaseClient }) {
     <SignedIn
       key={session.user.id}
       client={client}
-      user={session.user.id}
-      email={session.user.email ?? ""}
+      session={session}
       theme={theme}
       themes={themes}
     />
   );
 }
 
-type Props = { client: SupabaseClient; user: string; email: string; theme: string; themes: React.ReactNode };
+type Props = { client: SupabaseClient; session: Session; theme: string; themes: React.ReactNode };
 
-function SignedIn({ client, user, email, theme, themes }: Props) {
+function SignedIn({ client, session, theme, themes }: Props) {
+  const user = session.user.id;
   const ask = useCallback(() => call<Me>(client, "slm_me"), [client]);
   const { data, fault } = usePolled(ask);
   const [known] = useState(() => remembered(user));
@@ -79,10 +84,11 @@ function SignedIn({ client, user, email, theme, themes }: Props) {
   }, [part]);
   const leave = async () => {
     const unsent = load(user).waiting.length;
-    if (unsent > 0 && !confirm(`${unsent} verdicts are not sent yet and would be lost. Sign out all the same?`)) return;
-    clear(user);
+    const loss = `${plural(unsent, "change is", "changes are")} not sent yet and would be lost.`;
+    if (unsent > 0 && !confirm(`${loss} Sign out all the same?`)) return;
+    await signOut(client, session.access_token);
     localStorage.removeItem(`console-me-${user}`);
-    await client.auth.signOut({ scope: "local" });
+    await forget(user);
   };
   const links = [
     ...(me?.may_review ? [["review", "Review"]] : []),
@@ -108,7 +114,10 @@ function SignedIn({ client, user, email, theme, themes }: Props) {
             <a key={path} href={`#/${path}`} aria-current={path === part ? "page" : undefined}>{name}</a>
           ))}
         </nav>
-        <span className="who">{me?.name || email}{me?.org ? <span className="quiet">· {me.org}</span> : null}</span>
+        <span className="who">
+          {me?.name || session.user.email}
+          {me?.org ? <span className="quiet">· {me.org}</span> : null}
+        </span>
         {themes}
         <button type="button" className="small quiet-button" onClick={leave}>Sign out</button>
       </header>

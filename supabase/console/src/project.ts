@@ -20,8 +20,19 @@ export async function readSettings(): Promise<Settings> {
   throw new Error("Cannot read config.json: it must hold supabase_url and supabase_key (README, console)");
 }
 
+const SESSION = "console-session";
+
 export function open({ supabase_url, supabase_key }: Settings): SupabaseClient {
-  return createClient(supabase_url, supabase_key, { auth: { storageKey: "console-session" } });
+  return createClient(supabase_url, supabase_key, { auth: { storageKey: SESSION } });
+}
+
+/** Ends the session in this browser, whatever the project says to it; `token` is what the project ends it by. */
+export async function signOut(client: SupabaseClient, token: string): Promise<void> {
+  // Nobody stays signed in for want of a connection: auth's own signOut keeps the session unless it was answered.
+  client.auth.admin.signOut(token, "local").catch(() => {});
+  localStorage.removeItem(SESSION);
+  // Without a session it asks nobody, and tells this window and the others.
+  await client.auth.signOut({ scope: "local" });
 }
 
 /** Long enough for the slowest page on a busy machine; a call that takes longer is as good as lost, and is made again. */

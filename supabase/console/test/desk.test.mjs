@@ -77,3 +77,70 @@ test("a second window waits, and goes on with what the first one kept without a 
   assertClean(rest);
   await context.close();
 });
+
+/** Signs out, and says yes or no where the page asks whether what is not sent may be lost. */
+async function signOut(tab, answer) {
+  if (answer) tab.once("dialog", (dialog) => void dialog[answer]());
+  await tab.getByRole("button", { name: "Sign out" }).click();
+}
+const isOut = (tab) => tab.getByRole("heading", { name: "Sign in" }).waitFor();
+/** What this browser keeps, but for the colours. */
+const leftBehind = (tab) => tab.evaluate(() => Object.keys(localStorage).filter((name) => name !== "console-theme"));
+
+test("signing out without a connection asks about what is not sent, and nobody stays signed in", async () => {
+  const { tab, context, ...rest } = await open(ben);
+  await isThere(tab);
+  await context.setOffline(true);
+  await press(tab, "g", "Enter");
+  await counted(tab, "1 change to send");
+  await signOut(tab, "dismiss");
+  await counted(tab, "1 change to send");
+  assert.equal(JSON.parse(await kept(tab, ben)).waiting.length, 1);
+  await signOut(tab, "accept");
+  await isOut(tab);
+  await until(async () => (await leftBehind(tab)).length === 0, "nothing to be left");
+  await context.setOffline(false);
+  await tab.reload();
+  await isOut(tab);
+  assert.deepEqual([await said(ben), await leftBehind(tab)], [[], []]);
+  assertClean(rest);
+  await context.close();
+});
+
+for (const [name, answer] of [["fails", (route) => route.fulfill({ status: 503 })], ["does not answer", () => {}]]) {
+  test(`signing out where the project ${name} ends the session all the same`, async () => {
+    const { tab, context } = await open(ben);
+    await isThere(tab);
+    await tab.route(/auth\/v1\/logout/, answer);
+    const told = tab.waitForRequest(/auth\/v1\/logout\?scope=local/);
+    await signOut(tab);
+    await isOut(tab);
+    await told;
+    await until(async () => (await leftBehind(tab)).length === 0, "nothing to be left");
+    await context.close();
+  });
+}
+
+test("a verdict that is on its way when another window signs out brings nothing back", async () => {
+  const { tab, context, ...rest } = await open(ben);
+  await isThere(tab);
+  const other = await context.newPage();
+  await other.goto(`${page}#/results`);
+  let answer;
+  const isOver = new Promise((done) => answer = done);
+  await tab.route(/slm_submit_review/, async (route) => {
+    await isOver;
+    await route.continue();
+  });
+  await press(tab, "g", "Enter");
+  await counted(tab, "1 change to send");
+  await signOut(other, "accept");
+  for (const one of [other, tab]) await isOut(one);
+  const answered = tab.waitForResponse(/slm_submit_review/);
+  answer();
+  await answered;
+  await tab.waitForTimeout(500);
+  assert.deepEqual(await leftBehind(tab), []);
+  assertClean(rest);
+  await context.close();
+});

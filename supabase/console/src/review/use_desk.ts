@@ -3,12 +3,14 @@ import type { SupabaseClient } from "@supabase/supabase-js";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { call, CallError, said } from "../project.ts";
 import type { Next, Pair, Review } from "../shapes.ts";
-import { type Desk, load, type Operation, received, remembered, save, sent, tried } from "./desk.ts";
+import { clear, type Desk, load, type Operation, received, remembered, save, sent, tried } from "./desk.ts";
 
 const AT_ONCE = 5;
 const FEW = 3;
 const RETRY_MS = 3_000;
 const LOOK_AGAIN_MS = 20_000;
+
+const lockOf = (user: string) => `console-desk-${user}`;
 
 export type DeskState = {
   desk: Desk;
@@ -95,7 +97,7 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
     // One window at a time: two would write over each other's desk.
     if (navigator.locks) {
       patience = setTimeout(() => setOwner("elsewhere"), 500);
-      navigator.locks.request(`console-desk-${user}`, { signal: stop.signal }, work).catch(() => {});
+      navigator.locks.request(lockOf(user), { signal: stop.signal }, work).catch(() => {});
     } else void work();
     return () => {
       clearTimeout(patience);
@@ -121,6 +123,13 @@ export function useDesk(client: SupabaseClient, user: string): DeskState {
   }, [desk.waiting.length, desk.held.length, sync]);
 
   return { desk, change, connection, fault, owner, isDry };
+}
+
+/** Nothing of the desk stays behind in this browser. For whoever has signed out: no window keeps its own for long. */
+export async function forget(user: string): Promise<void> {
+  clear(user);
+  // The window that had it may have saved it until it let go.
+  await navigator.locks?.request(lockOf(user), () => clear(user));
 }
 
 /** Sends what waits, one by one; what the database refuses is set aside, anything else stays and is thrown. */
