@@ -54,6 +54,24 @@ test("migrations applied twice, on a database with data, lose nothing and change
   await db.close();
 });
 
+test("what earlier versions left behind is mended", async () => {
+  const db = await migrate(await database());
+  const [org, person, nobody] = ["a", "b", "c"].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
+  await db.exec(`
+    insert into public.orgs (id, name) values ('${org}', 'Old');
+    insert into public.profiles (id, org_id) values ('${person}', '${org}'), ('${nobody}', null);
+    insert into public.slm_requests (id, user_id, feature, prompt_input, output, provider, model, prompt_version, latency_ms)
+    select gen_random_uuid(), person, 'risk', '{}', '{}', 'slm', 'm', 'p', 1 from unnest(array['${person}', '${nobody}']::uuid[]) as person;
+    insert into public.slm_examples (id, feature, origin, prompt_version, prompt_input, output) values (repeat('a', 64), 'risk', 'ledger', 'p', '{}', '{}');
+    insert into public.slm_example_sources (example_id, source_table, source_id, user_id, created_at)
+    select repeat('a', 64), source, 'r', '${person}', now() from unnest(array['slm_requests', 'tasks']) as source;
+  `);
+  await migrate(db);
+  await find(db, "select user_id, org_id from public.slm_requests order by 1", [[person, org], [nobody, null]]);
+  await find(db, "select source_table, org_id from public.slm_example_sources order by 1", [["slm_requests", org], ["tasks", null]]);
+  await db.close();
+});
+
 test("migrations only add: the app's own tables and functions are as they were", async () => {
   const db = await database();
   const names = await ownObjects(db);
@@ -104,6 +122,11 @@ async function ownObjects(db) {
     select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal and tgname not like 'slm%'
   `);
   return rows.map((row) => row.name);
+}
+
+async function find(db, query, expected) {
+  const rows = (await db.query(query)).rows.map((row) => Object.values(row));
+  if (JSON.stringify(rows) !== JSON.stringify(expected)) throw new Error(`${query}: ${JSON.stringify(rows)}, not ${JSON.stringify(expected)}`);
 }
 
 async function state(db) {
