@@ -195,7 +195,8 @@ def _faults(task: RiskInput, answer: RiskOutput) -> Iterator[Fault]:
     yield from wording.repeats(texts, "sentences")
     yield from wording.jargon(texts)
     words = MILESTONE_WORDS.get(task.milestone)
-    if words and not any(words.search(reason) for reason in answer.reasons):
+    left = task.left if task.milestone.endswith("_left") else ""  # a short task may have less left than its milestone is called by
+    if words and not any(words.search(reason) or (left and left in reason) for reason in answer.reasons):
         yield Fault("milestone", f"the milestone {task.milestone!r} is not addressed")
     yield from _invented_figures(task, texts)
     for text in answer.reasons:

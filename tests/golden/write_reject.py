@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from shared_schemas.example import Example
-from shared_schemas.features import FEATURES
+from shared_schemas.features import FEATURES, risk
+from shared_schemas.features.risk import RiskInput
 from trainer.plan_teacher import plan_examples
 from trainer.risk_teacher import risk_examples
 from trainer.task_titles import KINDS
@@ -66,6 +67,12 @@ def spoilt(answer: dict[str, Any], at: int) -> Iterator[dict[str, Any]]:
     yield other
 
 
+def short_task(sentence: str) -> tuple[RiskInput, dict[str, Any]]:
+    """A task of 45 minutes, which the app says has its last hour left from the start."""
+    task = risk.describe(title="Call back", level="low", milestone="1h_left", micro_task=True, done_percent=0, steps_done=0, steps_left=2, budget_minutes=45, spent_minutes=5, delay_minutes=0)
+    return task, {"risk_level": "low", "reasons": [sentence], "recommended_actions": ["Begin with the smallest step and tick it off."]}
+
+
 def main() -> None:
     cases = []
     examples: list[Example] = [*risk_examples(8, KINDS, seed=7), *plan_examples(4, KINDS, seed=7)]
@@ -74,6 +81,9 @@ def main() -> None:
         for output in spoilt(example.output.model_dump(mode="json"), at):
             faults = feature.reject(example.prompt_input, feature.output.model_validate(output))
             cases.append({"feature": feature.name, "promptInput": example.prompt_input.model_dump(mode="json"), "output": output, "accepted": not faults})
+    for sentence in ("You have about 45 min left for this task.", "About one hour is left for this task.", "There is some time left for this task."):
+        task, answer = short_task(sentence)
+        cases.append({"feature": "risk", "promptInput": task.model_dump(mode="json"), "output": answer, "accepted": not risk.RISK.reject(task, risk.RiskOutput.model_validate(answer))})
     Path(__file__).with_name("reject.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -57,6 +57,13 @@ def test_the_level_stays_within_one_step_of_the_metrics(metrics: Level, answer: 
     assert (reject(task(level=metrics), changed(risk_level=answer)) == []) is ok
 
 
+@pytest.mark.parametrize(("said", "ok"), [("You have about 45 min left for this task.", True), ("About one hour is left for this task.", True), ("You have about 40 min left for this task.", False)])
+def test_the_last_hour_of_a_short_task_is_what_it_was_given(said: str, ok: bool) -> None:
+    """The app fires the milestone of the last hour for a task of 45 minutes at its start."""
+    short = describe(title="Call back", level="low", milestone="1h_left", micro_task=True, done_percent=0, steps_done=0, steps_left=2, budget_minutes=45, spent_minutes=5, delay_minutes=0)
+    assert (reject(short, changed(risk_level="low", reasons=[said])) == []) is ok
+
+
 def test_a_milestone_does_not_let_the_wall_clock_speak() -> None:
     """Trap T4: at half of the business-hour budget the wall clock may stand at 300 %."""
     at_half = describe(title="t", level="high", milestone="50_percent", micro_task=False, done_percent=50, steps_done=2, steps_left=2, budget_minutes=480, spent_minutes=1440, delay_minutes=2400)

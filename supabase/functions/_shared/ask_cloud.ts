@@ -5,8 +5,8 @@ import { messages } from "./messages.ts";
 import type { Cause } from "./policy.ts";
 import { isOutput } from "./validate_output.ts";
 
-/** Tokens as the cloud counted them: what is paid for, whether the answer is used or not. */
-export type Paid = { input: number; output: number };
+/** Tokens as the cloud counted them: what is paid for, whether the answer is used or not. Null: it did not say. */
+export type Paid = { input: number | null; output: number | null };
 
 /** `paid` is null when nothing is owed: the cloud never answered, or refused with an error. */
 export type AskedCloud<F extends FeatureName> = Asked<F> & { paid: Paid | null };
@@ -22,10 +22,10 @@ export type AskCloud = <F extends FeatureName>(
 const MAX_BYTES = 256 * 1024;
 /** Well over the longest answer of either feature; bounds what a model that rambles may cost. */
 const MAX_TOKENS = 2_000;
-const UNCOUNTED: Paid = { input: 0, output: 0 };
+const UNCOUNTED: Paid = { input: null, output: null };
 
 /** The most tokens that a question and its answer may be counted as: none is shorter than a byte. */
-export function mostTokens(feature: FeatureName, promptInput: unknown): Paid {
+export function mostTokens(feature: FeatureName, promptInput: unknown): { input: number; output: number } {
   const schema = JSON.stringify(features[feature].outputSchema);
   const said = messages(feature, promptInput, "instructions").map(({ content }) => content).join("");
   return { input: 2 * new TextEncoder().encode(said + schema).length, output: MAX_TOKENS };
@@ -176,8 +176,8 @@ function percent(value: unknown): number {
   return typeof value === "number" && Number.isFinite(value) ? Math.round(Math.min(100, Math.max(0, value))) : 0;
 }
 
-function count(value: unknown): number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0 ? value : 0;
+function count(value: unknown): number | null {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 ? value : null;
 }
 
 function field(value: unknown, name: string): unknown {

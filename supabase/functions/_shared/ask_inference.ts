@@ -8,8 +8,9 @@ export type Answered<F extends FeatureName> = {
   confidence: number;
   model: string;
   promptVersion: string;
-  inputTokens: number;
-  outputTokens: number;
+  /** Null where the server did not count. */
+  inputTokens: number | null;
+  outputTokens: number | null;
   details: Record<string, unknown>;
 };
 

@@ -14,6 +14,8 @@ const TIME: Record<RiskInput["milestone"], string> = {
   "none": "",
 };
 
+const LEFT: Partial<Record<RiskInput["milestone"], string>> = { "1h_left": "1 h", "30m_left": "30 min" };
+
 const ACTIONS: Record<RiskInput["level"], string[]> = {
   low: ["Keep this rhythm and tick off the next open step."],
   medium: [
@@ -29,9 +31,15 @@ export function rulesRisk(task: RiskInput): RiskOutput {
 }
 
 function reasons(task: RiskInput): string[] {
-  const said = [TIME[task.milestone] || timeUsed(task), progress(task)];
+  const said = [timeLeft(task) || TIME[task.milestone] || timeUsed(task), progress(task)];
   if (task.late && task.suggested !== "low") said.push(`At this speed the task would end about ${task.late} late.`);
   return said;
+}
+
+/** A task that was given less time than its milestone speaks of has what it was given. */
+function timeLeft(task: RiskInput): string {
+  const isShort = LEFT[task.milestone] !== undefined && task.left !== "" && task.left !== LEFT[task.milestone];
+  return isShort ? `You have about ${task.left} left for this task.` : "";
 }
 
 function timeUsed(task: RiskInput): string {

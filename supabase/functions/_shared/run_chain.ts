@@ -19,6 +19,9 @@ export type Outcome<F extends FeatureName> = {
   scrubbed: Counts;
 };
 
+/** Fields of a prompt's input that the edge function fills from words of its own: nobody typed them. */
+const OWN_WORDS: ReadonlySet<string> = new Set(["level", "milestone", "pace", "left", "late", "suggested"]);
+
 /** What the chain stands on. */
 export type Providers<F extends FeatureName> = {
   database: Pick<Database, "permit" | "claimProbe" | "report">;
@@ -54,7 +57,7 @@ export async function runChain<F extends FeatureName>(
     const cause = "cause" in turn ? turn.cause : null;
     attempts.push({ provider, cause, ms: Math.round(performance.now() - began) });
     if ("answer" in turn) return { given: { provider, answer: turn.answer }, attempts, paid, scrubbed };
-    if (isFinal(provider, turn.cause)) return { given: null, attempts, paid, scrubbed };
+    if (isFinal(provider, turn.cause)) break;
   }
   // An answer that the model was not sure of is still better than none.
   return { given: unsure && { provider: "slm", answer: unsure }, attempts, paid, scrubbed };
@@ -102,7 +105,7 @@ export async function runChain<F extends FeatureName>(
       return { cause: "no_names" };
     }
     if (names === null) return { cause: "over_budget" };
-    const clean = scrub(request.promptInput, names);
+    const clean = scrub(request.promptInput, names, OWN_WORDS);
     scrubbed = clean.counts;
     const asked = await providers.askCloud(
       cloud,

@@ -144,6 +144,17 @@ Deno.test("an unsure answer is still given when nobody else has one", () =>
     assert.deepEqual([rows[0]!.provider, rows[0]!.fallback_reason], ["slm", "low_confidence"]);
   }, { context: { minConfidence: 50 } }));
 
+for (const [name, cloud] of [["declines", refusal], ["filters", filtered]] as const) {
+  Deno.test(`an unsure answer is still given when the cloud ${name}`, () =>
+    world(() => Response.json(predicted(PLAN, 40)), async ({ plan, rows, settle }) => {
+      const { ai_metadata, suggested_plan } = await (await plan({ json: PLAN_BODY })).json();
+      await settle();
+      assert.deepEqual([ai_metadata.provider, ai_metadata.confidence, suggested_plan.length], ["slm", 40, 1]);
+      const attempts = rows[0]!.attempts as { cause: string | null }[];
+      assert.deepEqual(attempts.map((turn) => turn.cause), ["low_confidence", "refusal"]);
+    }, { ...allowed({ minConfidence: 50 }), cloud }));
+}
+
 Deno.test("outages are told to the breaker of the provider that had them, other faults are not", () =>
   world(error(502, "rejected"), async ({ risk, reports, settle }) => {
     await (await risk({ json: RISK_BODY })).body?.cancel();
@@ -190,6 +201,15 @@ Deno.test("what may leave is scrubbed, the answer gets its words back, and the l
     database: { permit: () => Promise.resolve(["Asha Rao"]) },
   }));
 
+Deno.test("a person called Low or Min changes no figure of a task", () =>
+  world(null, async (stage) => {
+    const { answer, row } = await told(stage);
+    const said = JSON.parse(stage.sent[0]!.body).messages.at(-1).content;
+    const task = JSON.parse(said);
+    assert.deepEqual([task.level, task.pace, task.left, task.title], ["low", "on_pace", "4 h", "[name 1]"]);
+    assert.deepEqual([answer.risk_level, row.scrubbed], ["low", { name: 1 }]);
+  }, { ...allowed(), database: { permit: () => Promise.resolve(["Jason Low", "Pace 4 h", "UI"]) } }));
+
 Deno.test("a probe that did not reach the cloud does not close its breaker", () =>
   world(null, async (stage) => {
     await told(stage);
@@ -213,8 +233,8 @@ for (
   Deno.test(`a cloud answer that ${fault} ${model ? "is owed" : "costs nothing"}`, () =>
     world(null, async (stage) => {
       const { row } = await told(stage);
-      assert.equal(row.cloud_model, model);
-      assert.equal(model === null, row.cloud_input_tokens === null);
+      // What is owed and was not counted costs what was reserved: the database keeps that where the counts are null.
+      assert.deepEqual([row.cloud_model, row.cloud_input_tokens, row.cloud_output_tokens], [model, null, null]);
     }, { ...allowed(), cloud, deadlineMs: 700 }));
 }
 

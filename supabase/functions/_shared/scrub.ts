@@ -32,9 +32,10 @@ const DATE = /^(?:\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4})(?
 
 /**
  * Takes personal data and secrets out of every text in `value`, whatever its shape. `names` are full names of people;
- * each part of a name of three letters or more counts, as a whole word, in any case.
+ * each part of a name of three letters or more counts, as a whole word, in any case. What lies under a key in `spared`
+ * stays as it is: words of our own, of which a person's name may be one (Low, Min, Pace).
  */
-export function scrub<T>(value: T, names: string[]): Scrubbed<T> {
+export function scrub<T>(value: T, names: string[], spared: ReadonlySet<string> = new Set()): Scrubbed<T> {
   const kept = new Map<string, string>();
   const placeholders = new Map<string, string>();
   const counts: Counts = {};
@@ -58,7 +59,7 @@ export function scrub<T>(value: T, names: string[]): Scrubbed<T> {
     }
     return name ? text.replace(name, (found) => replace("name", found)) : text;
   };
-  const scrubbed = inTexts(value, clean) as T;
+  const scrubbed = inTexts(value, clean, spared) as T;
   const restore = <A>(answer: A): A =>
     inTexts(answer, (text) => text.replace(/\[[a-z]+ \d+\]/g, (found) => kept.get(found) ?? found)) as A;
   return { value: scrubbed, counts, restore };
@@ -87,12 +88,14 @@ function namePattern(names: string[]): RegExp | null {
   return new RegExp(escaped.map(bounded).join("|"), "giu");
 }
 
-/** The same value with every text in it changed; keys stay. */
-function inTexts(value: unknown, change: (text: string) => string): unknown {
+/** The same value with every text in it changed; keys stay, and what lies under a key in `spared`. */
+function inTexts(value: unknown, change: (text: string) => string, spared: ReadonlySet<string> = new Set()): unknown {
   if (typeof value === "string") return change(value);
-  if (Array.isArray(value)) return value.map((item) => inTexts(item, change));
+  if (Array.isArray(value)) return value.map((item) => inTexts(item, change, spared));
   if (typeof value === "object" && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inTexts(item, change)]));
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [key, spared.has(key) ? item : inTexts(item, change, spared)]),
+    );
   }
   return value;
 }

@@ -156,8 +156,8 @@ async function close<F extends FeatureName>(
     ...row,
     shadow,
     cloud_model: outcome.paid?.model ?? null,
-    // An answer that broke off is paid all the same: what went in is counted by us then.
-    cloud_input_tokens: outcome.paid ? outcome.paid.input || alternative?.input || 0 : null,
+    // An answer that broke off is owed all the same: without counts it costs what was reserved for it.
+    cloud_input_tokens: outcome.paid?.input ?? null,
     cloud_output_tokens: outcome.paid?.output ?? null,
     alternative_input_tokens: answered ? alternative?.input ?? null : null,
     alternative_output_tokens: answered ? alternative?.output ?? null : null,
