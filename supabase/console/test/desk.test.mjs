@@ -144,3 +144,31 @@ test("a verdict that is on its way when another window signs out brings nothing 
   assertClean(rest);
   await context.close();
 });
+
+test("a pair that was judged in another browser meanwhile is said to be, and is not taken back", async () => {
+  const [one, two] = [await open(cleo), await open(cleo)];
+  for (const { tab } of [one, two]) await isThere(tab);
+  const title = await one.tab.locator("#input-title").textContent();
+  assert.equal(await two.tab.locator("#input-title").textContent(), title);
+  await press(one.tab, "a", "Enter");
+  await one.tab.locator(".told").filter({ hasText: "Saved." }).waitFor();
+  const [first] = await until(async () => {
+    const found = await said(cleo);
+    return found.length > 0 && found;
+  }, "the first verdict");
+  await press(two.tab, "g", "Enter");
+  const alert = two.tab.getByRole("alert").filter({ hasText: "1 verdict was not taken" });
+  await alert.getByText(`“${title}” had been judged by you already, and that verdict stays`).waitFor();
+  assert.equal(await two.tab.locator(".told").textContent(), "");
+  assert.ok(await two.tab.getByRole("button", { name: /^Undo/ }).isDisabled());
+  await assertReadable(two.tab, "desk-judged-already");
+  await alert.getByRole("button", { name: "Understood" }).click();
+  await two.tab.reload();
+  await isThere(two.tab);
+  assert.notEqual(await two.tab.locator("#input-title").textContent(), title);
+  assert.deepEqual(await said(cleo), [first]);
+  for (const { tab, context, ...rest } of [one, two]) {
+    assertClean(rest);
+    await context.close();
+  }
+});

@@ -145,6 +145,20 @@ export function sent(desk: Desk, refusal: string | null): Desk {
   return { ...desk, waiting: desk.waiting.slice(1), refused: refusal ? [...desk.refused, refusal] : desk.refused };
 }
 
+/** The first operation is through, but the database kept an earlier verdict on this pair: there is none to take back. */
+export function judgedAlready(desk: Desk, review: Review): Desk {
+  const pairs = [...desk.past.map((it) => it.pair), ...desk.held];
+  const title = pairs.find((pair) => pair.id === review.item_id)?.prompt_input.title;
+  const refusal = `${title ? `“${title}”` : "a pair"} had been judged by you already, and that verdict stays`;
+  const after = sent(desk, refusal);
+  return {
+    ...after,
+    held: after.held.filter((pair) => pair.id !== review.item_id),
+    waiting: after.waiting.filter((it) => it.kind !== "undo" || it.id !== review.id),
+    past: after.past.filter((it) => it.review.id !== review.id),
+  };
+}
+
 const place = (user: string) => `console-desk-${user}`;
 
 export function load(user: string): Desk {

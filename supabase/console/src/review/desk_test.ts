@@ -6,6 +6,7 @@ import {
   draftFor,
   empty,
   goingAlong,
+  judgedAlready,
   received,
   remembered,
   sent,
@@ -65,6 +66,17 @@ Deno.test("received() brings nothing twice: neither what lies there nor what was
 Deno.test("sent() says what was refused, and goes on", () => {
   const after = sent(submitted(desk, review("1")), "not given to you");
   assert.deepEqual([after.waiting, after.refused], [[], ["not given to you"]]);
+});
+
+Deno.test("judgedAlready() says so of the pair, and leaves nothing to take back", () => {
+  const [first, second] = [review("1"), review("2")];
+  const after = judgedAlready(submitted(submitted(desk, first), second), first);
+  assert.deepEqual(after.refused, ["“1” had been judged by you already, and that verdict stays"]);
+  assert.deepEqual(after.waiting, [{ kind: "submit", review: second, tried: false }]);
+  assert.deepEqual(after.past.map((it) => it.review), [second]);
+  // Taken back before the answer came: it does not lie in front again, and nothing is revoked.
+  const taken = judgedAlready(undone(tried(submitted(desk, first))), first);
+  assert.deepEqual([taken.waiting, taken.past, taken.held.map((it) => it.id)], [[], [], ["2"]]);
 });
 
 Deno.test("a skipped pair is not counted as judged", () => {

@@ -94,14 +94,17 @@ function useTold(
   isOurs: boolean,
 ): [string, (text: string) => void] {
   const [told, tell] = useState("");
-  const before = useRef<string[] | null>(null);
+  const before = useRef<{ ids: string[]; refused: number } | null>(null);
   useEffect(() => {
     if (!isOurs) return;
     const ids = desk.past.map((it) => it.review.id);
     const [was, last] = [before.current, desk.past.at(-1)];
-    before.current = ids;
-    if (was === null || was.at(-1) === last?.review.id) return;
-    const isUndone = last === undefined || was.includes(last.review.id);
+    before.current = { ids, refused: desk.refused.length };
+    if (was === null) return;
+    // The page itself says what was not taken: that was neither saved nor taken back.
+    if (desk.refused.length > was.refused) return tell("");
+    if (was.ids.at(-1) === last?.review.id) return;
+    const isUndone = last === undefined || was.ids.includes(last.review.id);
     const title = pair?.prompt_input.title;
     if (isUndone) tell(`Undone: your verdict is taken back. ${title ?? ""}`);
     else if (!last.isOld) {
@@ -110,7 +113,7 @@ function useTold(
       const next = title ? `Next pair: ${title}` : "That was the last pair for now.";
       tell([what, where, next].filter((text) => text !== "").join(" "));
     }
-  }, [desk.past, pair, connection, isOurs]);
+  }, [desk.past, desk.refused, pair, connection, isOurs]);
   return [told, tell];
 }
 

@@ -3,7 +3,18 @@ import type { SupabaseClient } from "@supabase/supabase-js";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { call, CallError, said } from "../project.ts";
 import type { Next, Pair, Review } from "../shapes.ts";
-import { clear, type Desk, load, type Operation, received, remembered, save, sent, tried } from "./desk.ts";
+import {
+  clear,
+  type Desk,
+  judgedAlready,
+  load,
+  type Operation,
+  received,
+  remembered,
+  save,
+  sent,
+  tried,
+} from "./desk.ts";
 
 const AT_ONCE = 5;
 const FEW = 3;
@@ -141,9 +152,14 @@ async function send(
   for (let first = next(); first; first = next()) {
     change(tried);
     try {
-      if (first.kind === "submit") await call(client, "slm_submit_review", { p_review: first.review });
-      else await call(client, "slm_undo_review", { p_id: first.id });
-      change((desk) => sent(desk, null));
+      if (first.kind === "submit") {
+        const { review } = first;
+        const { kept } = await call<{ kept: boolean }>(client, "slm_submit_review", { p_review: review });
+        change((desk) => kept ? sent(desk, null) : judgedAlready(desk, review));
+      } else {
+        await call(client, "slm_undo_review", { p_id: first.id });
+        change((desk) => sent(desk, null));
+      }
     } catch (error) {
       if (error instanceof CallError && error.isPassing) throw error;
       change((desk) => sent(desk, said(error)));
