@@ -65,10 +65,16 @@ test("what earlier versions left behind is mended", async () => {
     insert into public.slm_examples (id, feature, origin, prompt_version, prompt_input, output) values (repeat('a', 64), 'risk', 'ledger', 'p', '{}', '{}');
     insert into public.slm_example_sources (example_id, source_table, source_id, user_id, created_at)
     select repeat('a', 64), source, 'r', '${person}', now() from unnest(array['slm_requests', 'tasks']) as source;
+    -- a, then b, then c, then back to b, then d
+    alter table public.slm_models drop column former;
+    insert into public.slm_models (name, feature, status, prompt_version, bytes, created_at, promoted_at, retired_at)
+    select name, 'risk', status, 'p', 1, '2026-11-01'::date + made, '2026-11-01'::date + promoted, '2026-11-01'::date + retired
+    from (values ('a', 'retired', 1, 1, 2), ('b', 'retired', 2, 4, 5), ('c', 'retired', 3, 3, 4), ('d', 'active', 5, 5, null), ('e', 'candidate', 6, null, null)) as model (name, status, made, promoted, retired);
   `);
   await migrate(db);
   await find(db, "select user_id, org_id from public.slm_requests order by 1", [[person, org], [nobody, null]]);
   await find(db, "select source_table, org_id from public.slm_example_sources order by 1", [["slm_requests", org], ["tasks", null]]);
+  await find(db, "select name, former from public.slm_models order by 1", [["a", null], ["b", "a"], ["c", "b"], ["d", "b"], ["e", null]]);
   await db.close();
 });
 
