@@ -17,7 +17,7 @@ before(async () => {
   for (const { id } of [ada, ben, cleo, dana]) {
     await service("/rest/v1/slm_console_people", { user_id: id, role: "reviewer", org_id: org, let_in_by: "test" });
   }
-  await service("/rest/v1/slm_requests", requests(org, ada.id, 9));
+  await service("/rest/v1/slm_requests", requests(org, ada.id, 24));
   await service("/rest/v1/rpc/slm_fill_reviews", { p_open: 2000 });
 });
 after(() => browser.close());
@@ -171,4 +171,56 @@ test("a pair that was judged in another browser meanwhile is said to be, and is 
     assertClean(rest);
     await context.close();
   }
+});
+
+test("taking a verdict back leaves what was said of the pair in front, and a key that is held takes back one", async () => {
+  const { tab, context, ...rest } = await open(dana);
+  const bar = tab.getByRole("region", { name: "Verdict" });
+  const text = "Half of your time is used, and 40% is done.";
+  await isThere(tab);
+  let given = 0;
+  // Two pairs at least are judged, and one of the risk coach is in front.
+  while (given < 2 || await tab.locator(".coach").count() === 0) {
+    await press(tab, "g", "Enter");
+    await counted(tab, `${++given} pair`);
+  }
+  const title = await tab.locator("#input-title").textContent();
+  await press(tab, "b", "4", "e");
+  await tab.getByLabel("Reason 1").fill(text);
+  await tab.keyboard.press("Control+Enter");
+  const isAsLeft = async () => {
+    await bar.getByText("B is better, correct 4, with your correction of B: ready to submit").waitFor();
+    await tab.getByRole("region", { name: "Answer B" }).getByText(text).waitFor();
+    assert.equal(await tab.locator("#input-title").textContent(), title);
+  };
+  await isAsLeft();
+
+  await press(tab, "u");
+  await counted(tab, `${given - 1} pair`);
+  await bar.getByText("Both good: ready to submit").waitFor();
+  await tab.reload();
+  await isThere(tab);
+  await press(tab, "Enter");
+  await counted(tab, `${given} pair`);
+  await isAsLeft();
+
+  // Held down, both keys do what they do once.
+  for (const [key, n] of [["u", given - 1], ["Enter", given]]) {
+    await tab.waitForFunction(() => document.activeElement?.tagName === "H1");
+    for (let i = 0; i < 5; i++) {
+      await tab.keyboard.down(key);
+      await tab.waitForTimeout(100);
+    }
+    await tab.keyboard.up(key);
+    await counted(tab, `${n} pair`);
+  }
+  await isAsLeft();
+  await press(tab, "Enter");
+  const rows = await until(async () => {
+    const found = await said(dana);
+    return found.length === given + 1 && found;
+  }, "all verdicts");
+  assert.deepEqual([rows.at(-1).corrected.reasons[0], rows.at(-1).correctness], [text, 4]);
+  assertClean(rest);
+  await context.close();
 });

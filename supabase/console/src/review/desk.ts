@@ -30,7 +30,8 @@ export type Desk = {
   waiting: Operation[];
   /** `isOld`: judged before this desk was opened. */
   past: { pair: Pair; review: Review; isOld?: boolean }[];
-  draft: Draft | null;
+  /** What was said so far of pairs that are held, by pair. */
+  drafts: Record<string, Draft>;
   done: number;
   skipped: number;
   left: number;
@@ -40,7 +41,7 @@ export type Desk = {
 
 const MOST_PAST = 20;
 
-export const empty: Desk = { held: [], waiting: [], past: [], draft: null, done: 0, skipped: 0, left: 0, refused: [] };
+export const empty: Desk = { held: [], waiting: [], past: [], drafts: {}, done: 0, skipped: 0, left: 0, refused: [] };
 
 export function draftFor(pair: Pair): Draft {
   return {
@@ -65,7 +66,18 @@ export function goingAlong({ verdict, correction }: Draft): Edit | null {
 export function current(desk: Desk): { pair: Pair; draft: Draft } | null {
   const pair = desk.held[0];
   if (!pair) return null;
-  return { pair, draft: desk.draft?.item_id === pair.id ? { ...draftFor(pair), ...desk.draft } : draftFor(pair) };
+  return { pair, draft: { ...draftFor(pair), ...desk.drafts[pair.id] } };
+}
+
+/** More is said of the pair in front; nothing, where that is another one by now. */
+export function drafted(desk: Desk, item_id: string, part: Partial<Draft>): Desk {
+  const now = current(desk);
+  if (now?.pair.id !== item_id) return desk;
+  return { ...desk, drafts: { ...desk.drafts, [item_id]: { ...now.draft, ...part } } };
+}
+
+function without(drafts: Desk["drafts"], item_id: string): Desk["drafts"] {
+  return Object.fromEntries(Object.entries(drafts).filter(([id]) => id !== item_id));
 }
 
 export function submitted(desk: Desk, review: Review): Desk {
@@ -76,7 +88,7 @@ export function submitted(desk: Desk, review: Review): Desk {
     held,
     waiting: [...desk.waiting, { kind: "submit", review, tried: false }],
     past: [...desk.past, { pair, review }].slice(-MOST_PAST),
-    draft: null,
+    drafts: without(desk.drafts, pair.id),
     ...counted(desk, review, 1),
     left: Math.max(0, desk.left - 1),
   };
@@ -102,15 +114,18 @@ export function undone(desk: Desk): Desk {
     held: [pair, ...desk.held],
     waiting,
     past: desk.past.slice(0, -1),
-    draft: {
-      ...draftFor(pair),
-      verdict: review.verdict,
-      scores: Object.fromEntries(Object.entries(scores).filter(([, value]) => value !== null)),
-      correction: review.corrected && review.corrected_of
-        ? { side: review.corrected_of, answer: review.corrected, under: review.verdict }
-        : null,
-      reason: review.reason ?? "",
-      seconds: review.seconds,
+    drafts: {
+      ...desk.drafts,
+      [pair.id]: {
+        ...draftFor(pair),
+        verdict: review.verdict,
+        scores: Object.fromEntries(Object.entries(scores).filter(([, value]) => value !== null)),
+        correction: review.corrected && review.corrected_of
+          ? { side: review.corrected_of, answer: review.corrected, under: review.verdict }
+          : null,
+        reason: review.reason ?? "",
+        seconds: review.seconds,
+      },
     },
     ...counted(desk, review, -1),
     left: desk.left + 1,
@@ -156,14 +171,20 @@ export function judgedAlready(desk: Desk, review: Review): Desk {
     held: after.held.filter((pair) => pair.id !== review.item_id),
     waiting: after.waiting.filter((it) => it.kind !== "undo" || it.id !== review.id),
     past: after.past.filter((it) => it.review.id !== review.id),
+    drafts: without(after.drafts, review.item_id),
   };
 }
 
 const place = (user: string) => `console-desk-${user}`;
 
+/** A desk as it was kept, also by an earlier console, which knew of one draft only. */
+export function restored({ draft, ...kept }: Partial<Desk> & { draft?: Draft | null }): Desk {
+  return { ...empty, ...(draft ? { drafts: { [draft.item_id]: draft } } : {}), ...kept };
+}
+
 export function load(user: string): Desk {
   try {
-    return { ...empty, ...JSON.parse(localStorage.getItem(place(user)) ?? "{}") };
+    return restored(JSON.parse(localStorage.getItem(place(user)) ?? "{}"));
   } catch {
     return empty;
   }

@@ -3,12 +3,14 @@ import type { Pair, Review, Verdict } from "../shapes.ts";
 import {
   current,
   type Desk,
+  drafted,
   draftFor,
   empty,
   goingAlong,
   judgedAlready,
   received,
   remembered,
+  restored,
   sent,
   submitted,
   tried,
@@ -96,6 +98,30 @@ Deno.test("goingAlong() sends a correction with its own answer, or under the ver
 Deno.test("undone() gives a correction back to its answer", () => {
   const after = undone(submitted(desk, { ...review("1", "both_bad"), corrected: answer, corrected_of: "b" }));
   assert.deepEqual(current(after)?.draft.correction, { side: "b", answer, under: "both_bad" });
+});
+
+Deno.test("undone() keeps what was said of the pair in front, until that is judged", () => {
+  const correction = { side: "b" as const, answer, under: "b" as const };
+  const second = drafted(submitted(desk, review("1")), "2", {
+    verdict: "b",
+    scores: { voice: 2 },
+    correction,
+    seconds: 7,
+  });
+  const taken = undone(second);
+  assert.deepEqual([current(taken)?.pair.id, current(taken)?.draft.verdict], ["1", "a"]);
+  const again = submitted(taken, review("1", "b"));
+  assert.deepEqual(current(again), current(second));
+  assert.deepEqual(submitted(again, review("2")).drafts, {});
+  assert.equal(drafted(again, "1", { verdict: "a" }), again);
+});
+
+Deno.test("restored() takes the one draft of an earlier console", () => {
+  const draft = { ...draftFor(pair("2")), verdict: "a" as const };
+  const { drafts: _, ...kept } = { ...desk, held: [pair("2")], draft };
+  assert.deepEqual(restored(kept), { ...desk, held: [pair("2")], drafts: { 2: draft } });
+  assert.deepEqual(restored({ ...kept, draft: null }).drafts, {});
+  assert.deepEqual(restored({}), empty);
 });
 
 Deno.test("remembered() lets the last verdict be taken back after signing in again", () => {

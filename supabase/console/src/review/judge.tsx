@@ -4,7 +4,7 @@ import type { Answer, Pair, Verdict } from "../shapes.ts";
 import { SCORES } from "../shapes.ts";
 import { AnswerCard } from "./answer_card.tsx";
 import { AnswerEditor } from "./answer_editor.tsx";
-import { current, type Draft, goingAlong, type Side, submitted } from "./desk.ts";
+import { type Draft, drafted, goingAlong, type Side, submitted } from "./desk.ts";
 import { faultsOf } from "./faults.ts";
 import { InputCard } from "./input_card.tsx";
 import { isTyping } from "./review.tsx";
@@ -27,16 +27,13 @@ type Props = {
   undo: () => void;
 };
 
-export function Judge({ pair, draft, state, tell, usesKeys, undo }: Props) {
+export function Judge({ pair, draft, state, tell, usesKeys, undo: takeBack }: Props) {
   const { change, desk } = state;
   const title = useRef<HTMLHeadingElement>(null);
   const seconds = useSeconds(draft.seconds);
   const [isUnchanged, setUnchanged] = useState(false);
   const put = useCallback((part: Partial<Draft>) => {
-    change((desk) => {
-      const now = current(desk);
-      return now?.pair.id === pair.id ? { ...desk, draft: { ...now.draft, ...part } } : desk;
-    });
+    change((desk) => drafted(desk, pair.id, part));
   }, [change, pair.id]);
 
   const { verdict, edit, dropped, correction } = draft;
@@ -70,6 +67,12 @@ export function Judge({ pair, draft, state, tell, usesKeys, undo }: Props) {
       })
     );
   }, [problem, verdict, draft, going, change, pair.id, seconds]);
+
+  // What was said of this pair waits for it to be in front again, with the time that it took.
+  const undo = useCallback(() => {
+    put({ seconds: seconds() });
+    takeBack();
+  }, [put, seconds, takeBack]);
 
   const leave = useCallback((part: Partial<Draft>, text: string) => {
     put(part);
@@ -134,6 +137,8 @@ export function Judge({ pair, draft, state, tell, usesKeys, undo }: Props) {
         return false;
       }
       const key = event.key.toUpperCase();
+      // Held down, a key takes one verdict back, or gives one, not all of them.
+      if (event.repeat && (key === "U" || key === "ENTER")) return false;
       const chosen = VERDICTS.find((it) => it.key === key);
       if (chosen) return choose(chosen.verdict), true;
       if (verdict === "skip") {

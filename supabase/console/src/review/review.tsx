@@ -19,7 +19,8 @@ export function Review({ client, user }: { client: SupabaseClient; user: string 
   useEffect(() => {
     if (!isOver || !usesKeys) return;
     const press = (event: KeyboardEvent) => {
-      if (event.key.toUpperCase() !== "U" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+      if (event.key.toUpperCase() !== "U" || event.repeat) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
       event.preventDefault();
       undo();
     };

@@ -145,7 +145,7 @@ function SkipReasons({ draft, usesKeys, onPut, onSubmit }: SkipProps) {
         value={more}
         maxLength={900}
         onChange={(event) => onPut({ reason: whole(ready, event.target.value) })}
-        onKeyDown={(event) => event.key === "Enter" && !event.nativeEvent.isComposing && onSubmit()}
+        onKeyDown={(event) => event.key === "Enter" && !event.repeat && !event.nativeEvent.isComposing && onSubmit()}
       />
     </div>
   );
