@@ -1,6 +1,6 @@
 -- The frontend's call works with the latest metrics, and the snapshot says who really made it.
 begin;
-select plan(14);
+select plan(18);
 
 insert into public.orgs (id, name) values ('00000000-0000-4000-8000-00000000000a', 'A');
 insert into public.tasks (id, title, org_id, allocated_hours, assigned_by)
@@ -55,6 +55,23 @@ select lives_ok($$select public.rpc_insert_task_risk_snapshot(
   p_org_id => null::uuid, p_task_id => '00000000-0000-4000-8000-000000000003', p_elapsed_hours => 1, p_steps_completed => 1, p_total_steps => 2,
   p_progress_ratio => 0.5, p_predicted_delay_hours => 0, p_risk_level => 'low', p_confidence => 80, p_reasons => '{a}', p_actions => '{b}', p_model => 'm', p_raw_response => '{}')$$,
   'a task without an organisation keeps its snapshot: the person it is assigned to has one (trap T18)');
+-- Versions 1 to 3 of the metrics: 14 arguments, the app's own function.
+create function pg_temp.org_of(p_task text) returns uuid language plpgsql as $$
+declare
+  saved jsonb := public.rpc_insert_task_risk_snapshot(null, p_task::uuid, 1, 1, 2, 0.5, 2, 0, 'low', 80, '{a}', '{b}', 'gpt-4o-mini', '{"_meta": {"model": "small-1"}}');
+begin
+  return (select org_id from public.task_risk_snapshots where id = (saved ->> 'snapshot_id')::uuid);
+end;
+$$;
+insert into public.tasks (id, title, org_id, assigned_to) values ('00000000-0000-4000-8000-000000000004', 'With one', '00000000-0000-4000-8000-00000000000a', null);
+insert into public.tasks (id, title) values ('00000000-0000-4000-8000-000000000005', 'Nobody''s');
+set local role authenticated;
+select lives_ok($$select public.rpc_insert_task_risk_snapshot(null, '00000000-0000-4000-8000-000000000003', 1, 1, 2, 0.5, 2, 0, 'low', 80, '{a}', '{b}', 'gpt-4o-mini', '{}')$$,
+  'so it does under versions 1 to 3 of the metrics, which call the app''s own function');
+reset role;
+select is(pg_temp.org_of('00000000-0000-4000-8000-000000000003'), '00000000-0000-4000-8000-00000000000a', 'with that person''s organisation');
+select is(pg_temp.org_of('00000000-0000-4000-8000-000000000004'), '00000000-0000-4000-8000-00000000000a', 'or the task''s own, where the call does not say');
+select throws_ok($$select pg_temp.org_of('00000000-0000-4000-8000-000000000005')$$, '23502', null, 'a task of nobody''s fails as before: there is no organisation to write down');
 
 select * from finish();
 rollback;
