@@ -6,6 +6,7 @@ Knows nothing of running it. Standard library only, because it installs everythi
 import argparse
 import concurrent.futures
 import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -54,6 +55,22 @@ def step(title: str, hint: str = "") -> Iterator[None]:
     print(f"  ✓ {title}, {time.monotonic() - began:.1f} s", flush=True)
 
 
+# --- one at a time -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone(lock: Path, what: str) -> Iterator[None]:
+    """Wait until nobody else does `what`, and keep others from it for the block; the kernel lets go for whoever is killed."""
+    lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step(f"wait for another process to {what}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 # --- install -------------------------------------------------------------------------------------------------------
 
 
@@ -62,7 +79,7 @@ def install(logs: Path) -> None:
     check_tools()
     logs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs.mkdir(exist_ok=True)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with alone(ROOT / ".stack" / "install.lock", "install into this checkout"), concurrent.futures.ThreadPoolExecutor(2) as pool:
         node = pool.submit(install_node, logs / "install-node.log")
         console = pool.submit(build_console, logs / "install-console.log")
         install_python(logs / "install-python.log")

@@ -62,6 +62,11 @@ class Places:
         return self.state / "project"
 
     @property
+    def lock(self) -> Path:
+        """Held by whoever brings the system up or down."""
+        return self.state / "lock"
+
+    @property
     def running(self) -> Path:
         return self.state / "running.json"
 

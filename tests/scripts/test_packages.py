@@ -1,6 +1,8 @@
 """Installing what the system needs: clear errors, and nothing again that is done."""
 
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import packages
@@ -35,3 +37,32 @@ def test_a_stamp_is_kept_only_when_the_work_ended_well(tmp_path: Path) -> None:
     assert [work(), work()] == [True, False]
     source.write_text("b")
     assert work()
+
+
+def test_one_process_at_a_time_and_the_next_waits_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two `scripts/up` in one checkout broke each other's packages."""
+    lock, order = tmp_path / "state" / "lock", list[str]()
+
+    def second() -> None:
+        with packages.alone(lock, "install"):
+            order.append("second")
+
+    with packages.alone(lock, "install"):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        while "wait for another process to install" not in (said := capfd.readouterr().out):
+            assert waiting.is_alive(), said
+        order.append("first")
+    waiting.join(30)
+    assert order == ["first", "second"]
+
+
+def test_who_is_killed_holds_nobody_up(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    code = f"import sys, time; sys.path.insert(0, {str(Path(packages.__file__).parent)!r})\nimport packages, pathlib\nwith packages.alone(pathlib.Path({str(lock)!r}), 'install'): print('has it', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "has it\n"
+        holder.kill()
+    with packages.alone(lock, "install"):
+        pass

@@ -112,3 +112,9 @@ def test_systemd_finds_no_fault_but_the_example_path(unit: str) -> None:
     found = subprocess.run(["systemd-analyze", "verify", str(SCHEDULE / unit)], capture_output=True, text=True, check=False)
     faults = [line for line in found.stderr.splitlines() if "talentops" in line and "is not executable: No such file" not in line]
     assert faults == []
+
+
+def test_the_workflow_keeps_peoples_texts_on_a_runner_of_ones_own() -> None:
+    job = workflow()["jobs"]["train"]
+    assert "self-hosted" in job["runs-on"]
+    assert [step["uses"] for step in job["steps"] if "cache" in step.get("uses", "") or "artifact" in step.get("uses", "")] == []
