@@ -1,6 +1,7 @@
 /** The app's own account, by e-mail and password. */
 import type { SupabaseClient } from "@supabase/supabase-js";
 import { type FormEvent, useState } from "react";
+import { signInFault } from "./sign_in_fault.ts";
 
 export function SignIn({ client }: { client: SupabaseClient }) {
   const [fault, setFault] = useState<string | null>(null);
@@ -14,7 +15,7 @@ export function SignIn({ client }: { client: SupabaseClient }) {
       email: String(form.get("email")),
       password: String(form.get("password")),
     });
-    if (error) setFault(error.status ? "E-mail or password is wrong" : "No connection: try again");
+    if (error) setFault(signInFault(error));
     setBusy(false);
   };
   return (

@@ -322,5 +322,22 @@ test("the sign-in page is readable, and says what is wrong", async () => {
   await tab.getByRole("button", { name: "Sign in" }).click();
   await tab.getByText("E-mail or password is wrong").waitFor();
   await assertReadable(tab, "sign-in");
+  const answers = [
+    [429, { code: 429, error_code: "over_request_rate_limit", msg: "Request rate limit reached" }, "Too many attempts"],
+    [400, { code: 400, error_code: "email_not_confirmed", msg: "Email not confirmed" }, "is not confirmed"],
+    [400, { code: 400, error_code: "user_banned", msg: "User is banned" }, "Cannot sign in: User is banned"],
+    [503, { msg: "Service Unavailable" }, "TalentOps does not answer"],
+    [404, "<html>", "TalentOps does not answer"],
+  ];
+  for (const [status, said, shown] of answers) {
+    const body = typeof said === "string" ? said : JSON.stringify(said);
+    const headers = { "access-control-allow-origin": "*" };
+    await tab.route(/auth\/v1\/token/, (route) => route.fulfill({ status, body, headers }), { times: 1 });
+    await tab.getByRole("button", { name: "Sign in" }).click();
+    await tab.getByRole("alert").filter({ hasText: shown }).waitFor();
+  }
+  await context.setOffline(true);
+  await tab.getByRole("button", { name: "Sign in" }).click();
+  await tab.getByText("No connection: try again").waitFor();
   await context.close();
 });
