@@ -65,6 +65,10 @@ test("what earlier versions left behind is mended", async () => {
     insert into public.slm_examples (id, feature, origin, prompt_version, prompt_input, output) values (repeat('a', 64), 'risk', 'ledger', 'p', '{}', '{}');
     insert into public.slm_example_sources (example_id, source_table, source_id, user_id, created_at)
     select repeat('a', 64), source, 'r', '${person}', now() from unnest(array['slm_requests', 'tasks']) as source;
+    insert into public.slm_review_items (id, feature, stratum, prompt_input, first_made_by, second_made_by, source_table, source_id)
+    select md5(name)::uuid, 'risk', 's', input::jsonb, 'slm:m', 'cloud:m', 'slm_requests', name from (values ('gone', null), ('kept', '{}')) as item (name, input);
+    insert into public.slm_reviews (id, item_id, reviewer, verdict, reason, corrected, corrected_of, seconds)
+    select gen_random_uuid(), md5(name)::uuid, gen_random_uuid(), verdict, 'why', '{}', 'first', 1 from unnest(array['gone', 'kept']) as name, unnest(array['first', 'skip']) as verdict;
     -- a, then b, then c, then back to b, then d
     alter table public.slm_models drop column former;
     insert into public.slm_models (name, feature, status, prompt_version, bytes, created_at, promoted_at, retired_at)
@@ -74,6 +78,8 @@ test("what earlier versions left behind is mended", async () => {
   await migrate(db);
   await find(db, "select user_id, org_id from public.slm_requests order by 1", [[person, org], [nobody, null]]);
   await find(db, "select source_table, org_id from public.slm_example_sources order by 1", [["slm_requests", org], ["tasks", null]]);
+  await find(db, "select item.source_id, verdict, reason, corrected, corrected_of from public.slm_reviews as review join public.slm_review_items as item on item.id = item_id order by 1, 2",
+    [["gone", "first", null, null, null], ["gone", "skip", "not kept", null, null], ["kept", "first", "why", {}, "first"], ["kept", "skip", "why", {}, "first"]]);
   await find(db, "select name, former from public.slm_models order by 1", [["a", null], ["b", "a"], ["c", "b"], ["d", "b"], ["e", null]]);
   await db.close();
 });
