@@ -200,6 +200,20 @@ def test_a_cluster_of_the_gold_set_is_kept_from_training_when_its_own_row_is_gon
     assert counted(tmp_path) == len({row.id for row in [*rest, *others, *frozen]})
 
 
+def test_a_cluster_of_the_gold_set_is_kept_from_training_when_a_new_row_has_renamed_it(tmp_path: Path) -> None:
+    """A near copy in other words comes later and is the cluster's first: all of them bear its name now, but for what was frozen."""
+    old = history(600)
+    split.run(stage(tmp_path / "first", old), tmp_path / "split", RISK)
+    frozen = files(tmp_path / "split")["gold"]
+    names = {gold.id: f"{i:064x}" for i, gold in enumerate(frozen)}
+    renamed = [row.model_copy(update={"cluster": names.get(row.id, row.cluster)}) for row in old]
+    fresh = [row_of(example, [source(5000 + i)]).model_copy(update={"cluster": names[frozen[i].id]}) for i, example in enumerate(risk_examples(len(frozen), seed=79))]
+    facts = split.run(stage(tmp_path / "second", [*renamed, *fresh]), tmp_path / "split", RISK)
+    told = [json.loads(line) for line in (tmp_path / "split" / "set_aside.jsonl").read_text().splitlines()]
+    assert {row.id for row in fresh} <= {line["row"]["id"] for line in told}
+    assert facts["leakage"]["left"] == {}
+
+
 def test_the_organisations_of_the_gold_set_train_on(tmp_path: Path) -> None:
     """Gold frozen by task, while there was one organisation, does not keep that organisation from training."""
     split.run(stage(tmp_path / "synthesise", history(300, orgs=1)), tmp_path / "split", RISK)

@@ -216,6 +216,7 @@ def _plan(rows: Path, frozen: Sequence[Line], options: SplitOptions) -> Plan:
     times, hashes = array("q"), array("Q")
     keys: dict[str, tuple[array[int], array[int]]] = {kind: (array("I"), array("Q")) for kind in GROUPINGS[0]}
     gold_keys = {_number(kind, value) for row in frozen for kind, value in _keys(row, None) if kind != "org"}
+    gold_ids, gold_clusters = {row["id"] for row in frozen}, set[int]()
     gold_rows = bytearray()
     for i, line in enumerate(_lines(rows)):
         row = json.loads(line)
@@ -225,9 +226,14 @@ def _plan(rows: Path, frozen: Sequence[Line], options: SplitOptions) -> Plan:
             keys[kind][0].append(i)
             keys[kind][1].append(number)
             is_gold = is_gold or number in gold_keys
+            if kind == "cluster" and row["id"] in gold_ids:
+                gold_clusters.add(number)
         times.append(max((_microseconds(source["created_at"]) for source in row["sources"]), default=0) if row["seed_id"] is None else 0)
         hashes.append(_number(str(options.seed), row["id"]))
         gold_rows.append(is_gold or _number("child", row["id"]) in gold_keys)
+    # A cluster is called by its first row, so a new one may have renamed it since the gold set was frozen.
+    for place, number in zip(*keys["cluster"], strict=True):
+        gold_rows[place] |= number in gold_clusters
     plan = None
     for grouping in GROUPINGS:
         plan = _assigned(_grouped(len(times), [keys[kind] for kind in grouping]), times, hashes, gold_rows, grouping, options, has_gold=bool(frozen))
