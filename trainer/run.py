@@ -30,7 +30,7 @@ from trainer.evaluation.evaluation import Evaluation, FeatureVerdict, evaluate_m
 from trainer.evaluation.gold import find_gold, find_split
 from trainer.evaluation.report import write_report
 from trainer.evaluation.results import write_results
-from trainer.export import check_tokens
+from trainer.export import check_tokens, convert, metadata
 from trainer.export.build import Lineage, Sources, Trials, export_model
 from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process
 from trainer.format import format_conversations
@@ -107,7 +107,7 @@ def run(project: Project, lease: Lease, options: RunOptions, *, progress: Progre
     if was := _ended_before(project, lease, key, options.preset):
         lease.finish("nothing_new", f"the same data, preset, options and code as run {was}")
         return {"status": "nothing_new", "run": lease.run, "same_as": was}
-    trained = _train(project, lease, options, datasets, train, rows, key, told)
+    trained = _train(project, lease, options, datasets, train, rows, told)
     return _promote(project, lease, options, trained, progress)
 
 
@@ -134,7 +134,7 @@ def _held_out(work: Path, feature: str) -> Iterator[Row]:
                 yield row
 
 
-def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any], rows: dict[str, list[Row]], key: str, progress: Progress) -> Trained:
+def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any], rows: dict[str, list[Row]], progress: Progress) -> Trained:
     work, preset = options.work, find_preset(options.preset)
     base = {"base_sha256": file_sha256(options.base)}
     lease.enter("base")
@@ -162,10 +162,11 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
 
     lease.enter("export")
     quantisation: Quantisation = options.recipe.rounded_to or "Q8_0"
-    name = f"{options.preset}-{file_sha256(work / 'adapter' / 'adapter_model.safetensors')[:8]}"
-    exported = _export(options, name, quantisation, datasets, rows, key, progress)
+    phrases = write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")
+    lineage = _lineage(options, datasets, (options.base, work / "adapter" / "adapter_model.safetensors", phrases))
+    exported = _export(options, lineage, quantisation, rows, progress)
     adapter = exported["files"]["adapter/adapter.gguf"]
-    version = ModelVersion(name=name, base_sha256=base["base_sha256"], adapter_sha256=adapter["sha256"], prompt_style=options.style, quantisation=quantisation)
+    version = ModelVersion(name=lineage.name, base_sha256=base["base_sha256"], adapter_sha256=adapter["sha256"], prompt_style=options.style, quantisation=quantisation)
 
     lease.enter("evaluate")
     manifest = {
@@ -179,7 +180,7 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
         "adapter_bytes": adapter["bytes"],
         "versions": package_versions(options.axolotl),
     }
-    files = {"adapter.gguf": work / "export" / "adapter" / "adapter.gguf", "phrases.txt": write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")}
+    files = {"adapter.gguf": work / "export" / "adapter" / "adapter.gguf", "phrases.txt": phrases}
     folder = work / "models" / version.name
     registry.make_artifact(folder, files, manifest)
     candidate = model_in(folder, _served(options))
@@ -196,14 +197,21 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
     return Trained(folder, whole, datasets, {name: gates.judge(one, options.limits) for name, one in evidence.items()}, evaluation)
 
 
-def _export(options: RunOptions, name: str, quantisation: Quantisation, datasets: Mapping[str, str], rows: Mapping[str, list[Row]], key: str, progress: Progress) -> dict[str, Any]:
-    """The adapter alone, and the merged model in f16 and as it will be served, proved to read as was trained: the export's manifest.
+def _lineage(options: RunOptions, datasets: Mapping[str, str], made_of: Sequence[Path]) -> Lineage:
+    """Where the model comes from, under a name that is made of all that decides the bytes of its files.
 
-    The run is named by what decides it, so that a run that goes on for a dead one writes the same bytes.
+    So a name is one model wherever it lies, and the same adapter again (after a refusal, with a gate that is allowed now, under
+    other code) is the same model. The run that made it is no part of that: slm_models says it.
     """
     preset = find_preset(options.preset)
     versions = tuple(f"{feature}: {FEATURES[feature].prompt_version(options.style)}" for feature in options.features)
-    lineage = Lineage(name=name, base=preset.hugging_face, licence=preset.licence, run=key[:16], datasets=tuple(sorted(datasets.values())), prompt_versions=versions)
+    nameless = Lineage(name="", base=preset.hugging_face, licence=preset.licence, datasets=tuple(sorted(datasets.values())), prompt_versions=versions)
+    decides = [nameless.model_dump(mode="json"), [file_sha256(path) for path in made_of], sources_sha256(metadata, convert)]
+    return nameless.model_copy(update={"name": f"{options.preset}-{digest(decides)[:8]}"})
+
+
+def _export(options: RunOptions, lineage: Lineage, quantisation: Quantisation, rows: Mapping[str, list[Row]], progress: Progress) -> dict[str, Any]:
+    """The adapter alone, and the merged model in f16 and as it will be served, proved to read as was trained: the export's manifest."""
     read = [row for some in rows.values() for row in some[:PROVED]]
     return export_model(
         Sources(options.work / "base", options.work / "adapter", lineage, options.base),

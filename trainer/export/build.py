@@ -33,7 +33,10 @@ QUANTISATIONS = ("Q8_0", "Q4_K_M", "Q4_0")
 
 
 class Lineage(Closed):
-    """Where a model comes from; every GGUF carries it. `prompt_versions`: by feature what the model is told (Feature.prompt_version)."""
+    """Where a model comes from; every GGUF carries it. `prompt_versions`: by feature what the model is told (Feature.prompt_version).
+
+    `run` is for who exports by hand: another one makes other bytes, so the learning loop, whose names stand for bytes, leaves it out.
+    """
 
     name: str
     base: str
@@ -118,7 +121,7 @@ def _facts(sources: Sources) -> metadata.Facts:
         "general.license": lineage.licence,
         "talentops.base": lineage.base,
         "talentops.base_sha256": file_sha256(sources.base_gguf) if sources.base_gguf else _weights_sha256(sources.base),
-        "talentops.run": lineage.run,
+        **({"talentops.run": lineage.run} if lineage.run else {}),
         "talentops.datasets": lineage.datasets,
         "talentops.prompt_versions": lineage.prompt_versions,
     }
