@@ -20,7 +20,7 @@ TrainerError                 said in one line; the command ends with exit 1
  ├─ RunAtWork                another process runs the learning loop
  ├─ RunLost                  another process has taken this run over
  ├─ Refused                  a gate or the service's self-test said no: exit 3
- ├─ ArtifactBroken           the artifact store cannot be used, or holds something else
+ ├─ ArtifactBroken           the artifact store, or the service that reads it, cannot be used, or holds something else
  ├─ CannotJudge              there is nothing to judge by, or nobody to judge
  └─ UnderTheLine             a model is worse than the operator allows
 """
@@ -111,11 +111,11 @@ class RunLost(TrainerError):
 
 
 class Refused(TrainerError):
-    """A gate or the service's self-test said no; one line for each, with by how much. The command ends with exit 3."""
+    """A gate or the service's self-test said no to a model; one line for each, with by how much. The command ends with exit 3."""
 
 
 class ArtifactBroken(TrainerError):
-    """The artifact store cannot be used, or what it holds is not what was put there."""
+    """The artifact store or the service that reads it cannot be used, or what it holds is not what was put there; run again once it can."""
 
 
 class CannotJudge(TrainerError):

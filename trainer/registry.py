@@ -22,9 +22,11 @@ from trainer.stage import read_manifest, write_json
 
 BLOCK = 1 << 20
 SWAP_S = 900.0
-"""The longest that a service may take to fetch, load and test a model."""
-BUSY_S = 60.0
-"""How long another load at the service is waited for."""
+"""The longest that a service may take to fetch, load and test a model; another load there is waited for as long."""
+BUSY_S = 0.5
+"""Between two questions whether that load has ended."""
+NO = (422, "cannot_serve")
+"""The one answer that speaks of the model: it cannot be loaded, or its self-test failed. All others are of the service."""
 
 
 def make_artifact(folder: Path, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,16 +121,21 @@ class Service:
     def put_to_work(self, name: str, features: Sequence[str]) -> None:
         """Have the service fetch, load and test a model, and answer these features by it from then on. Again: changes nothing.
 
-        Raises Refused with the service's own words when it would not: the model before goes on answering.
+        Raises Refused with the service's own words when the model is not fit for it, and ArtifactBroken when the service is not
+        (wrong token, no such store, still busy): the model before goes on answering, and it may be asked again.
         """
-        deadline = time.monotonic() + BUSY_S
+        deadline = time.monotonic() + SWAP_S
         while True:
             response = self._post({"folder": name, "features": list(features)})
             if response.status_code != 409 or time.monotonic() > deadline:
                 break
-            time.sleep(0.5)
-        if response.status_code != 200:
-            raise Refused(f"The inference service did not put {name} to work: {_words(response)}")
+            time.sleep(BUSY_S)
+        if response.status_code == 200:
+            return
+        code, words = _error(response)
+        if (response.status_code, code) == NO:
+            raise Refused(f"The inference service did not put {name} to work: {words}")
+        raise ArtifactBroken(f"The inference service at {self._url} could not put {name} to work: {words} ({response.status_code}; the model is not to blame: run it again)")
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
         try:
@@ -137,8 +144,10 @@ class Service:
             raise ArtifactBroken(f"Cannot reach the inference service at {self._url}: {error or type(error).__name__} (is it up? set INFERENCE_URL and INFERENCE_ADMIN_TOKEN)") from None
 
 
-def _words(response: httpx.Response) -> str:
+def _error(response: httpx.Response) -> tuple[str, str]:
+    """The service's code and words, or as much as can be said of an answer that is not its own."""
     try:
-        return str(response.json()["error"]["message"])
+        error = response.json()["error"]
+        return str(error["code"]), str(error["message"])
     except (ValueError, KeyError, TypeError):
-        return f"it answered {response.status_code}"
+        return "", f"it answered {response.status_code}"

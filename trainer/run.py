@@ -98,15 +98,16 @@ def run(project: Project, lease: Lease, options: RunOptions, *, progress: Progre
     """The whole loop, under a lease. Returns `status` (done, refused or nothing_new), the model, and what became of each feature.
 
     `refused` has a line for each gate that said no, or for the service's self-test; features that passed are promoted all the
-    same. Raises RunLost as soon as the run is another process's, and what the stages raise.
+    same. With nothing new, the service is still told which models answer. Raises RunLost as soon as the run is another process's, and what the stages raise.
     """
     told = _telling(lease, progress)
     datasets, train, rows = _data(lease, options, told)
     key = _key(options, datasets, train)
     lease.enter("data", dataset_ids=sorted(datasets.values()), manifest={"key": key, "options": _written(options)})
     if was := _ended_before(project, lease, key, options.preset):
+        answers = _answer_by_actives(project, lease, options, progress)
         lease.finish("nothing_new", f"the same data, preset, options and code as run {was}")
-        return {"status": "nothing_new", "run": lease.run, "same_as": was}
+        return {"status": "nothing_new", "run": lease.run, "same_as": was, "answers": answers}
     trained = _train(project, lease, options, datasets, train, rows, told)
     return _promote(project, lease, options, trained, progress)
 
@@ -257,7 +258,7 @@ def _parity(model: ModelFiles, rows: Mapping[str, list[Row]], options: RunOption
 
 def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows: Mapping[str, list[Row]], progress: Progress) -> tuple[Evaluation, dict[str, str]]:
     """The candidate's verdict beside that of the model that answers each feature today: the evaluation, and who that is."""
-    active = {row["feature"]: row for row in project.rows("slm_models", order="name") if row["status"] == "active"}
+    active = _active(project)
     actives: dict[str, str] = {}
     features: dict[str, FeatureVerdict] = {}
     found: list[Evaluation] = []
@@ -341,6 +342,29 @@ def _promote(project: Project, lease: Lease, options: RunOptions, trained: Train
     for heavy in (options.work / "cache", options.work / "export" / "merged"):
         shutil.rmtree(heavy, ignore_errors=True)
     return result
+
+
+def _answer_by_actives(project: Project, lease: Lease, options: RunOptions, progress: Progress) -> dict[str, str]:
+    """Have the service answer each feature by its active model, as a promotion does, and say by which.
+
+    It may be another service than the one of the run that promoted it, or that run had none (`--inference none`). Where it answers
+    so already nothing changes: it only tests the model once more.
+    """
+    if options.service is None:
+        return {}
+    lease.enter("promote")
+    names = {feature: row["name"] for feature, row in _active(project).items() if feature in options.features}
+    for name in sorted(set(names.values())):
+        features = [feature for feature, its in names.items() if its == name]
+        progress(f"promote: {name} is to answer {', '.join(features)}")
+        lease.check()
+        options.service.put_to_work(name, features)
+    return names
+
+
+def _active(project: Project) -> dict[str, dict[str, Any]]:
+    """The row of each feature's active model."""
+    return {row["feature"]: row for row in project.rows("slm_models", order="name") if row["status"] == "active"}
 
 
 def _raised(project: Project, feature: str, model: str) -> str:

@@ -196,7 +196,8 @@ def _rehearse(project: Project, options: RunOptions, asked: argparse.Namespace) 
 
 def _lines(result: Mapping[str, Any]) -> str:
     if result["status"] == "nothing_new":
-        return f"nothing new: the same data, preset, options and code as run {result['same_as']}"
+        answers = "".join(f"\n{feature}: {name} answers" for feature, name in result["answers"].items())
+        return f"nothing new: the same data, preset, options and code as run {result['same_as']}{answers}"
     lines = [f"{feature}, {verdict['gate']}: {'passed' if verdict['passed'] else 'FAILED'}, {verdict['text']}" for feature, found in result["gates"].items() for verdict in found]
     stages = ", ".join(f"{feature} at {stage}" for feature, stage in result["stages"].items())
     return "\n".join([*lines, f"{result['model']}: promoted for {', '.join(result['promoted']) or 'nothing'}" + (f" ({stages})" if stages else "")])

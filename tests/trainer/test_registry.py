@@ -5,13 +5,17 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import fsspec
+import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
 from inference.model_store import STARTER
-from trainer.errors import ArtifactBroken
+from trainer import registry
+from trainer.errors import ArtifactBroken, Refused
 from trainer.registry import Service, download, make_artifact, upload
 
 
@@ -94,3 +98,51 @@ def test_a_store_that_cannot_be_used_gives_one_line(model: Path, store: str) -> 
 def test_a_service_that_is_not_there_gives_one_line() -> None:
     with pytest.raises(ArtifactBroken, match=r"^Cannot reach the inference service at http://127\.0\.0\.1:1"):
         Service("http://127.0.0.1:1", None).put_to_work("m-1", ["risk"])
+
+
+class Answering:
+    """An inference service that gives these answers, the last one again and again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: httpx.Response) -> None:
+        self.asked: list[Any] = []
+        self._answers = list(answers)
+        monkeypatch.setattr(httpx, "post", self._post)
+        monkeypatch.setattr(registry, "BUSY_S", 0.0)
+
+    def _post(self, url: str, **asked: Any) -> httpx.Response:
+        self.asked.append((url, asked["json"], asked["headers"]))
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+def answer(status: int, code: str = "", message: str = "the service's own words") -> httpx.Response:
+    return httpx.Response(status, json={"error": {"code": code, "message": message}} if code else {})
+
+
+def test_only_what_the_service_says_of_the_model_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    Answering(monkeypatch, answer(422, "cannot_serve", "its self-test of 'risk' failed"))
+    with pytest.raises(Refused, match=r"^The inference service did not put m-1 to work: its self-test of 'risk' failed$"):
+        Service("http://x", "token").put_to_work("m-1", ["risk"])
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "unauthorized"), (403, "forbidden"), (404, "unknown_model"), (408, "too_slow"), (422, "invalid_input"), (500, "internal"), (502, ""), (503, "overloaded")]
+)
+def test_what_is_wrong_with_the_service_is_no_refusal_of_the_model(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
+    """A refusal sticks, and the run that ends in one is not repeated."""
+    Answering(monkeypatch, answer(status, code))
+    with pytest.raises(ArtifactBroken, match=rf"^The inference service at http://x could not put m-1 to work: .* \({status}; the model is not to blame: run it again\)$"):
+        Service("http://x", "token").put_to_work("m-1", ["risk"])
+
+
+def test_another_load_is_waited_for_as_long_as_one_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = answer(409, "model_busy", "'m-0' is being loaded")
+    service = Answering(monkeypatch, busy, busy, answer(200))
+    Service("http://x", "token").put_to_work("m-1", ["risk"])
+    assert service.asked == [("http://x/v1/models", {"folder": "m-1", "features": ["risk"]}, {"authorization": "Bearer token"})] * 3
+
+    clock = iter([0.0, registry.SWAP_S - 1, registry.SWAP_S + 1])
+    monkeypatch.setattr(registry, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    service = Answering(monkeypatch, busy)
+    with pytest.raises(ArtifactBroken, match="'m-0' is being loaded"):
+        Service("http://x", "token").put_to_work("m-1", ["risk"])
+    assert len(service.asked) == 2

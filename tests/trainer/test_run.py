@@ -1,16 +1,20 @@
 """The learning loop's own decisions, without a fine-tune: what a model is called, what is done again, what is compared with whom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from inference.model_store import file_sha256
 from tests.trainer.tiny_gguf import write_tiny
+from trainer import run as running
 from trainer.export.build import Sources, _facts
 from trainer.export.metadata import rewrite
+from trainer.lease import Lease
+from trainer.registry import Service
 from trainer.run import RunOptions, _key, _lineage
+from trainer.supabase_client import Project
 
 DATASETS = {"risk": "ab" * 32, "plan": "cd" * 32}
 TRAIN = {"sha256": "ef" * 32}
@@ -24,6 +28,43 @@ def options(folder: Path, **changes: Any) -> RunOptions:
         "features": ("risk", "plan"), "preset": "smollm2-135m", "base": base, "work": folder / "work", "axolotl": folder / "axolotl", "make_data": lambda *_: {}, "store": str(folder / "store"), "service": None,
     }  # fmt: skip
     return RunOptions(**{**plain, **changes})
+
+
+class Known:
+    """A project whose tables hold these rows."""
+
+    def __init__(self, **tables: list[dict[str, Any]]) -> None:
+        self._tables = tables
+
+    def rows(self, relation: str, **_: Any) -> list[dict[str, Any]]:
+        return self._tables.get(relation, [])
+
+
+class Held:
+    """A lease that is held, and writes down how its run ended."""
+
+    run = "this-run"
+    ended = ""
+
+    def check(self) -> None: ...
+
+    def note(self, **_: Any) -> None: ...
+
+    def enter(self, *_: Any, **__: Any) -> None: ...
+
+    def finish(self, status: str, *_: Any) -> None:
+        self.ended = status
+
+
+class Told(Service):
+    """A service that answers by whatever it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__("http://nowhere", None)
+        self.answers: dict[str, str] = {}
+
+    def put_to_work(self, name: str, features: Sequence[str]) -> None:
+        self.answers |= dict.fromkeys(features, name)
 
 
 # --- a model's name -------------------------------------------------------------------------------------------------
@@ -67,3 +108,24 @@ def test_whatever_changes_a_file_of_a_model_changes_its_name(tmp_path: Path, cha
     name = _lineage(one, DATASETS, files).name
     assert name.startswith("smollm2-135m-")
     assert _lineage(*change(one, files)).name != name
+
+
+# --- nothing new ----------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_new_a_service_that_was_not_told_of_the_active_models_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run --inference none` has promoted; `run --inference URL` finds the same data, and makes the service answer so."""
+    monkeypatch.setattr(running, "_data", lambda *_: (DATASETS, TRAIN, {}))
+    one, lease, service = options(tmp_path), Held(), Told()
+    models = [{"name": name, "feature": feature, "status": status} for name, feature, status in [("m-2", "plan", "active"), ("m-2", "risk", "candidate"), ("m-1", "risk", "active")]]
+    before = {"id": "before", "preset": one.preset, "status": "done", "manifest": {"key": _key(one, DATASETS, TRAIN)}}
+    project = cast(Project, Known(slm_training_runs=[before], slm_models=models))
+    said: list[str] = []
+
+    assert running.run(project, cast(Lease, lease), one, progress=said.append) == {"status": "nothing_new", "run": "this-run", "same_as": "before", "answers": {}}
+    assert not said
+    result = running.run(project, cast(Lease, lease), options(tmp_path, service=service), progress=said.append)
+    assert result == {"status": "nothing_new", "run": "this-run", "same_as": "before", "answers": {"plan": "m-2", "risk": "m-1"}}
+    assert service.answers == {"plan": "m-2", "risk": "m-1"}
+    assert said == ["promote: m-1 is to answer risk", "promote: m-2 is to answer plan"]
+    assert lease.ended == "nothing_new"
