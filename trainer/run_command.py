@@ -71,7 +71,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--judged", type=_pair, default=60, help="held-out examples of each feature that models are judged by (default: %(default)s)")
     one.add_argument("--count", type=by_feature, default=str(COUNT), metavar="N", help="examples that the teacher adds to each feature's history, or as for --limit (default: %(default)s)")
     one.add_argument("--teacher", default="template", metavar="NAME", help="who adds them (data --help; default: template)")
-    one.add_argument("--budget-usd", type=float, default=1.0, help="the most that the teacher may cost (default: 1; asked for nothing: a teacher that costs needs --yes)")
+    one.add_argument("--budget-usd", type=float, default=1.0, help="the most that the teacher may cost, all features together (default: 1; asked for nothing: a teacher that costs needs --yes)")
     one.add_argument("--yes", action="store_true", help="pay the teacher's estimate")
     one.add_argument("--least", type=_natural, default=Limits().examples, help="gate: examples of each feature that must have been judged (default: %(default)s)")
     one.add_argument("--margin", type=float, default=Limits().margin, help="gate: how much lower than the active model's the mean score may be (default: %(default)s)")
@@ -134,14 +134,21 @@ def run_options(options: argparse.Namespace) -> RunOptions:
 
 
 def from_history(options: argparse.Namespace) -> Data:
-    """Every stage of `python -m trainer data`, and the dataset written into the project: what came of each."""
+    """Every stage of `python -m trainer data`, and the dataset written into the project: what came of each.
+
+    One budget for all features: what one's examples cost, in this run or before it, is gone for the next.
+    """
+    left = options.budget_usd
 
     def make(feature: str, progress: Progress) -> Mapping[str, Mapping[str, Any]]:
+        nonlocal left
         wanted = argparse.Namespace(
-            work_dir=options.work_dir.resolve() / "data", since=None, limit=None, seed=data.SEED, teacher=options.teacher, count=options.count.get(feature, COUNT), budget_usd=options.budget_usd, yes=options.yes,
+            work_dir=options.work_dir.resolve() / "data", since=None, limit=None, seed=data.SEED, teacher=options.teacher, count=options.count.get(feature, COUNT), budget_usd=left, yes=options.yes,
             concurrency=8, style=options.style or _style_of(options.init),
         )  # fmt: skip
-        return {stage: data.STAGES[stage](feature, wanted, lambda what, done, total: progress(f"data of {feature}: {what} {done} of {total}")) for stage in (*data.PIPELINE, "write-back")}
+        made = {stage: data.STAGES[stage](feature, wanted, lambda what, done, total: progress(f"data of {feature}: {what} {done} of {total}")) for stage in (*data.PIPELINE, "write-back")}
+        left -= made["synthesise"].get("cost", {}).get("usd", 0)
+        return made
 
     return make
 
