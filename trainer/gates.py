@@ -13,8 +13,8 @@ from pydantic import Field
 
 from shared_schemas.closed import Closed
 
-Gate = Literal["examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency", "review"]
-GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency", "review")
+Gate = Literal["examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency"]
+GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency")
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 RESAMPLES = 2000
@@ -31,27 +31,20 @@ class Judged(Closed):
     latency_ms: Annotated[float, Field(ge=0)]
 
 
-class Review(Closed):
-    """What people said of the candidate's answers."""
-
-    reviewed: Annotated[int, Field(ge=0)]
-    approved: Annotated[int, Field(ge=0)]
-
-
 class Evidence(Closed):
-    """All that the gates look at, for one feature. `active`: the model at work on the same examples, if there is one.
+    """All that the gates look at, for one feature. `active`: the model at work on the same examples, if there is one that could
+    be asked; `uncompared`: why the one that there is could not be.
 
     `parity`: prompts (or outputs) compared, and how many were equal. `leaks`: held-out rows, by split, that training rows
-    give away. Bytes are of the files that are served.
+    give away.
     """
 
     candidate: Sequence[Judged]
     active: Sequence[Judged] | None = None
+    uncompared: str | None = None
     parity: tuple[int, int]
     leaks: Mapping[str, int] = {}
-    adapter_bytes: int | None = None
-    model_bytes: int | None = None
-    review: Review | None = None
+    adapter_bytes: int
 
 
 class Limits(Closed):
@@ -61,10 +54,7 @@ class Limits(Closed):
     accepted: Share = 0.95
     margin: Share = 0.05
     adapter_bytes: int = 5_000_000
-    model_bytes: int = 16_000_000_000
     p95_ms: Annotated[float, Field(gt=0)] = 10_000
-    reviewed: Annotated[int, Field(ge=0)] = 0
-    approved: Share = 0.8
 
 
 class Verdict(Closed):
@@ -77,7 +67,7 @@ class Verdict(Closed):
 
 
 def judge(evidence: Evidence, limits: Limits) -> list[Verdict]:
-    """A verdict of each gate that applies: that of review only where a review is asked for."""
+    """A verdict of each gate."""
     return list(_verdicts(evidence, limits))
 
 
@@ -102,7 +92,7 @@ def _verdicts(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
     valid, accepted = _share([row.valid for row in judged]), _share([row.accepted for row in judged])
     yield _at_least("valid", valid, 1.0, f"{valid:.3f} of the answers match the schema, all must")
     yield _at_least("accepted", accepted, limits.accepted, f"{accepted:.3f} accepted, at least {limits.accepted:.3f}")
-    yield _not_worse(judged, evidence.active, limits.margin)
+    yield _not_worse(evidence, limits.margin)
     compared, equal = evidence.parity
     yield Verdict(gate="parity", passed=0 < compared == equal, by=equal - compared if compared else -1, text=f"{equal} of {compared} prompts read as they were trained")
     leaked = {split: rows for split, rows in evidence.leaks.items() if rows}
@@ -112,35 +102,22 @@ def _verdicts(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
         by=0.0 - sum(leaked.values()),
         text=", ".join(f"{rows} of {split}" for split, rows in leaked.items()) + " in training" if leaked else "no held-out row in training",
     )
-    yield from _size(evidence, limits)
+    yield _at_most("size", evidence.adapter_bytes, limits.adapter_bytes, f"adapter of {evidence.adapter_bytes:,} bytes, at most {limits.adapter_bytes:,}")
     p95 = percentile([row.latency_ms for row in judged], 0.95)
     yield _at_most("latency", p95, limits.p95_ms, f"p95 {p95:.0f} ms, at most {limits.p95_ms:.0f}")
-    if limits.reviewed:
-        yield _reviewed(evidence.review or Review(reviewed=0, approved=0), limits)
 
 
-def _not_worse(candidate: Sequence[Judged], active: Sequence[Judged] | None, margin: float) -> Verdict:
-    if active is None:
+def _not_worse(evidence: Evidence, margin: float) -> Verdict:
+    if evidence.uncompared:
+        return Verdict(gate="not_worse", passed=False, by=-1, text=f"not compared with the active model: {evidence.uncompared}")
+    if evidence.active is None:
         return Verdict(gate="not_worse", passed=True, by=margin, text="no model is active to be worse than")
-    theirs = {row.example_id: row.score for row in active}
-    differences = [row.score - theirs[row.example_id] for row in candidate if row.example_id in theirs]
+    theirs = {row.example_id: row.score for row in evidence.active}
+    differences = [row.score - theirs[row.example_id] for row in evidence.candidate if row.example_id in theirs]
     if not differences:
         return Verdict(gate="not_worse", passed=False, by=-1, text="no example was judged for both models")
     mean, low = fmean(differences), lower_bound(differences)
     return _at_least("not_worse", low, -margin, f"score {mean:+.3f} against the active model (n = {len(differences)}, 95 % at least {low:+.3f}), at least {-margin:+.3f}")
-
-
-def _size(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
-    for what, size, limit in (("adapter", evidence.adapter_bytes, limits.adapter_bytes), ("model", evidence.model_bytes, limits.model_bytes)):
-        if size is not None:
-            yield _at_most("size", size, limit, f"{what} of {size:,} bytes, at most {limit:,}")
-
-
-def _reviewed(review: Review, limits: Limits) -> Verdict:
-    if review.reviewed < limits.reviewed:
-        return _at_least("review", review.reviewed, limits.reviewed, f"{review.reviewed} answers reviewed by people, at least {limits.reviewed}")
-    share = review.approved / review.reviewed
-    return _at_least("review", share, limits.approved, f"{share:.3f} of {review.reviewed} approved by people, at least {limits.approved:.3f}")
 
 
 def _at_least(gate: Gate, measured: float, limit: float, text: str) -> Verdict:

@@ -79,6 +79,14 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """The model that answers a feature today. `uncompared`: why the candidate could not be held against it, if it could not."""
+
+    name: str
+    uncompared: str | None = None
+
+
+@dataclass(frozen=True)
 class Trained:
     """What the stages before the gates made: `folder` is the model's artifact, `verdicts` are the gates' by feature."""
 
@@ -189,12 +197,12 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
     refused = {name: f"{file['fault']['name']}: {file['fault']['found']}" for name, file in exported["parity"]["files"].items() if file["fault"]}
     if refused:
         parity = {**parity, "equal": 0, "why": "; ".join(f"{name}: {why}" for name, why in refused.items())}
-    evaluation, actives = _evaluate(project, options, candidate, rows, progress)
+    evaluation, rivals = _evaluate(project, options, candidate, rows, progress)
     write_report(evaluation, work / "evaluation" / "report.html")
     whole = registry.make_artifact(
         folder, files, {**manifest, "parity": {"tokens": parity, "files": exported["parity"]["files"]}, "calibration": evaluation.calibrations(), "evaluation": evaluation.summary()}
     )
-    evidence = {name: _evidence(verdict, actives.get(name), parity, options, adapter["bytes"]) for name, verdict in evaluation.features.items()}
+    evidence = {name: _evidence(verdict, rivals[name], parity, options, adapter["bytes"]) for name, verdict in evaluation.features.items()}
     return Trained(folder, whole, datasets, {name: gates.judge(one, options.limits) for name, one in evidence.items()}, evaluation)
 
 
@@ -256,27 +264,29 @@ def _parity(model: ModelFiles, rows: Mapping[str, list[Row]], options: RunOption
     return dict(found)
 
 
-def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows: Mapping[str, list[Row]], progress: Progress) -> tuple[Evaluation, dict[str, str]]:
+def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows: Mapping[str, list[Row]], progress: Progress) -> tuple[Evaluation, dict[str, Rival]]:
     """The candidate's verdict beside that of the model that answers each feature today: the evaluation, and who that is."""
     active = _active(project)
-    actives: dict[str, str] = {}
+    rivals: dict[str, Rival] = {}
     features: dict[str, FeatureVerdict] = {}
     found: list[Evaluation] = []
     for feature in options.features:
         row = active.get(feature)
         models = [LocalModel(candidate.version.name, candidate)]
         if row and row["base_sha256"] != candidate.version.base_sha256:
+            rivals[feature] = Rival(row["name"], f"{row['name']} answers from another base")
             progress(f"evaluate: {row['name']} answers {feature} from another base: nothing to compare with")
-            files = candidate
         else:
             files = model_in(registry.download(row["artifact"], options.work / "active"), _served(options)) if row else find_model(Settings())
-        if files.version.adapter_sha256 != candidate.version.adapter_sha256:
-            actives[feature] = files.version.name
-            models.append(LocalModel(files.version.name, files))
+            if files.version.adapter_sha256 == candidate.version.adapter_sha256:
+                rivals[feature] = Rival(candidate.version.name)  # the same weights: it is held against itself
+            else:
+                rivals[feature] = Rival(files.version.name)
+                models.append(LocalModel(files.version.name, files))
         one = evaluate_models(models, {feature: rows[feature]}, validation=_validation(options, feature), folder=options.work / "evaluation", progress=progress)
         features[feature] = one.features[feature]
         found.append(one)
-    return found[0].model_copy(update={"features": features}), actives
+    return found[0].model_copy(update={"features": features}), rivals
 
 
 def _served(options: RunOptions) -> Settings:
@@ -289,12 +299,13 @@ def _validation(options: RunOptions, feature: str) -> dict[str, list[Row]]:
     return {feature: list(islice(read_rows(path), options.judged)) if path else []}
 
 
-def _evidence(verdict: FeatureVerdict, active: str | None, parity: Mapping[str, Any], options: RunOptions, size: int) -> Evidence:
+def _evidence(verdict: FeatureVerdict, rival: Rival, parity: Mapping[str, Any], options: RunOptions, size: int) -> Evidence:
     split = read_manifest(stage_folder(options.work / "data", verdict.feature, "split")).get("facts", {})
     by_name = {model.name: [_judged(name, one.scores, one.answer.latency_ms) for name, one in model.answers.items()] for model in verdict.models}
     first = verdict.models[0].name
     leaks = {name: _sum(found) for name, found in split.get("leakage", {}).get("left", {}).items()}
-    return Evidence(candidate=by_name[first], active=by_name[active] if active else None, parity=(parity["prompts"], parity["equal"]), leaks=leaks, adapter_bytes=size)
+    active = None if rival.uncompared else by_name[rival.name]
+    return Evidence(candidate=by_name[first], active=active, uncompared=rival.uncompared, parity=(parity["prompts"], parity["equal"]), leaks=leaks, adapter_bytes=size)
 
 
 def _judged(example: str, scores: Mapping[str, float], latency_ms: float | None) -> Judged:

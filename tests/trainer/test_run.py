@@ -6,11 +6,17 @@ from typing import Any, cast
 
 import pytest
 
-from inference.model_store import file_sha256
+from inference.model_store import ModelFiles, file_sha256
+from shared_schemas.model_version import ModelVersion
+from tests.trainer.judged import good, model, risk_rows
 from tests.trainer.tiny_gguf import write_tiny
+from trainer import registry
 from trainer import run as running
+from trainer.evaluation.answers import LocalModel
+from trainer.evaluation.evaluation import Evaluation, evaluate_models
 from trainer.export.build import Sources, _facts
 from trainer.export.metadata import rewrite
+from trainer.gates import Limits, Verdict, judge, refusals
 from trainer.lease import Lease
 from trainer.registry import Service
 from trainer.run import RunOptions, _key, _lineage
@@ -129,3 +135,40 @@ def test_with_nothing_new_a_service_that_was_not_told_of_the_active_models_is_to
     assert service.answers == {"plan": "m-2", "risk": "m-1"}
     assert said == ["promote: m-1 is to answer risk", "promote: m-2 is to answer plan"]
     assert lease.ended == "nothing_new"
+
+
+# --- compared with whom ---------------------------------------------------------------------------------------------
+
+
+def judged_beside(active: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, allowed: tuple[str, ...] = ()) -> tuple[list[Verdict], list[Verdict]]:
+    """The gates' verdicts on a candidate whose answers are written down, and those that stand in its way."""
+    rows = risk_rows(30)
+
+    def recorded(models: Sequence[LocalModel], gold: Any, **_: Any) -> Evaluation:
+        return evaluate_models([model(one.name, rows, good) for one in models], gold, folder=tmp_path)
+
+    monkeypatch.setattr(running, "evaluate_models", recorded)
+    one = options(tmp_path, features=("risk",))
+    candidate = ModelFiles(one.base, None, ModelVersion(name="new", base_sha256="a" * 64, adapter_sha256="b" * 64, prompt_style="terse"))
+    evaluation, rivals = running._evaluate(cast(Project, Known(slm_models=active)), one, candidate, {"risk": rows}, lambda _: None)
+    evidence = running._evidence(evaluation.features["risk"], rivals["risk"], {"prompts": 30, "equal": 30}, one, 4_900_000)
+    verdicts = judge(evidence, Limits())
+    return verdicts, refusals(verdicts, allowed)
+
+
+def test_a_candidate_that_could_not_be_held_against_the_active_model_is_not_called_as_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    active = [{"name": "m-1", "feature": "risk", "status": "active", "base_sha256": "c" * 64, "artifact": "nowhere"}]
+    _, refused = judged_beside(active, tmp_path, monkeypatch)
+    assert [(verdict.gate, verdict.text) for verdict in refused] == [("not_worse", "not compared with the active model: m-1 answers from another base")]
+    assert judged_beside(active, tmp_path, monkeypatch, allowed=("not_worse",))[1] == []
+
+
+def test_the_active_model_itself_is_as_good_as_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same data again, with another option: its adapter answers already, and is compared all the same."""
+    active = [{"name": "old", "feature": "risk", "status": "active", "base_sha256": "a" * 64, "artifact": "store/old"}]
+    files = ModelFiles(tmp_path, None, ModelVersion(name="old", base_sha256="a" * 64, adapter_sha256="b" * 64, prompt_style="terse"))
+    monkeypatch.setattr(registry, "download", lambda place, _: Path(place))
+    monkeypatch.setattr(running, "model_in", lambda *_: files)
+    verdicts, refused = judged_beside(active, tmp_path, monkeypatch)
+    assert refused == []
+    assert next(verdict.text for verdict in verdicts if verdict.gate == "not_worse").startswith("score +0.000 against the active model (n = 30")
