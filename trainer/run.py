@@ -53,7 +53,8 @@ Data = Callable[[str, Progress], Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """`base` is the GGUF that the service serves with the adapter. `make_data` fills `work`/data. `limit` bounds the training rows by feature, `judged` the examples of each feature that models are judged by.
+    """`base` is the GGUF that the service serves with the adapter. `make_data` fills `work`/data. `limit` bounds the training rows by feature, `judged` the examples of each feature that models are judged by,
+    `validation` those that confidence is fitted on.
 
     `allowed` names gates that may fail: it is written down with the model. `store` is where models are put, `service` the
     inference service that picks them up; without one, whoever runs it has to. `stage`: what a rollout that is off is raised to.
@@ -73,6 +74,7 @@ class RunOptions:
     init: Path | None = None
     limit: Mapping[str, int] = field(default_factory=dict)
     judged: int = 60
+    validation: int = 400
     limits: Limits = field(default_factory=Limits)
     allowed: Sequence[str] = ()
     stage: Literal["shadow", "none"] = "shadow"
@@ -295,8 +297,12 @@ def _served(options: RunOptions) -> Settings:
 
 
 def _validation(options: RunOptions, feature: str) -> dict[str, list[Row]]:
+    """What confidence and its line are fitted on: not as few as models are judged by, since a line takes 149 answers at the least.
+
+    In the order of their ids, which are hashes: the file's is by origin and time.
+    """
     path = find_split(options.work / "data", feature, "validation")
-    return {feature: list(islice(read_rows(path), options.judged)) if path else []}
+    return {feature: sorted(read_rows(path), key=lambda row: row.id)[: options.validation] if path else []}
 
 
 def _evidence(verdict: FeatureVerdict, rival: Rival, parity: Mapping[str, Any], options: RunOptions, size: int) -> Evidence:
@@ -347,6 +353,7 @@ def _promote(project: Project, lease: Lease, options: RunOptions, trained: Train
         "changed": changed,
         "stages": stages,
         "gates": {name: [verdict.model_dump() for verdict in found] for name, found in trained.verdicts.items()},
+        "confidence": {name: _said_of_line(trained.evaluation.features[name]) for name in trained.verdicts},
         "refused": lines,
     }
     lease.finish("refused" if lines else "done", "\n".join(lines) or None, {"promoted": good, "allowed": list(options.allowed)})
@@ -383,6 +390,12 @@ def _raised(project: Project, feature: str, model: str) -> str:
     return str(project.call("slm_raise_to_shadow", p_feature=feature, p_by="trainer run", p_reason=f"{model} is there"))
 
 
+def _said_of_line(verdict: FeatureVerdict) -> str:
+    """Which least confidence is registered, and why. The database knows no 'none': 0 holds no answer back."""
+    found = verdict.confidence and verdict.confidence.line.min_confidence is not None
+    return verdict.line_said if found else f"{verdict.line_said}; 0 is registered, which holds no answer back"
+
+
 def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str, place: str | None, why: str) -> None:
     version, verdict = trained.manifest["model"], trained.evaluation.features[feature]
     row = {
@@ -403,6 +416,7 @@ def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str,
             "limits": options.limits.model_dump(),
             "figures": {model.name: {name: figure.model_dump() for name, figure in model.metrics.items()} for model in verdict.models},
             "n": verdict.n,
+            "confidence": _said_of_line(verdict),
         },
         "why": why or None,
     }
@@ -426,6 +440,7 @@ def _written(options: RunOptions) -> dict[str, Any]:
         "init": init,
         "limit": dict(options.limit),
         "judged": options.judged,
+        "validation": options.validation,
         "limits": options.limits.model_dump(),
         "allowed": list(options.allowed),
     }

@@ -33,7 +33,7 @@ examples:
   python -m trainer run --init inference/adapters/starter      go on from an adapter
   python -m trainer run --artifacts s3://bucket/models --inference https://slm.example.com
   python -m trainer run --count risk=900,plan=3400 --limit plan=3000
-  python -m trainer run --limit 12 --judged 6 --least 6        small, to try it out
+  python -m trainer run --limit 12 --judged 6 --validation 6 --least 6    small, to try it out
   python -m trainer run --preset llama-3.2-1b --base models/llama-3.2-1b-instruct-q8_0.gguf --device gpu
 
 exit: 0 done or nothing new, 1 failed (run again: it goes on where it was), 3 refused, 4 another run is at work
@@ -69,6 +69,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--style", choices=get_args(PromptStyle), help="how the model is told what to do (default: as the adapter of --init was, else terse)")
     one.add_argument("--limit", type=by_feature, default={}, metavar="N", help="at most so many training rows of each feature, or of those named: risk=900,plan=2400")
     one.add_argument("--judged", type=_pair, default=60, help="held-out examples of each feature that models are judged by (default: %(default)s)")
+    one.add_argument(
+        "--validation",
+        type=_pair,
+        default=RunOptions.validation,
+        help="validation examples of each feature that confidence and the least one are fitted on, each as slow as an answer (default: %(default)s; under 149 no least confidence can be found)",
+    )
     one.add_argument("--count", type=by_feature, default=str(COUNT), metavar="N", help="examples that the teacher adds to each feature's history, or as for --limit (default: %(default)s)")
     one.add_argument("--teacher", default="template", metavar="NAME", help="who adds them (data --help; default: template)")
     one.add_argument("--budget-usd", type=float, default=1.0, help="the most that the teacher may cost, all features together (default: 1; asked for nothing: a teacher that costs needs --yes)")
@@ -127,6 +133,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         init=options.init,
         limit=options.limit,
         judged=options.judged,
+        validation=options.validation,
         limits=Limits(examples=options.least, margin=options.margin, p95_ms=options.p95_ms),
         allowed=tuple(sorted(set(options.allow))),
         stage=options.stage,
@@ -206,6 +213,7 @@ def _lines(result: Mapping[str, Any]) -> str:
         answers = "".join(f"\n{feature}: {name} answers" for feature, name in result["answers"].items())
         return f"nothing new: the same data, preset, options and code as run {result['same_as']}{answers}"
     lines = [f"{feature}, {verdict['gate']}: {'passed' if verdict['passed'] else 'FAILED'}, {verdict['text']}" for feature, found in result["gates"].items() for verdict in found]
+    lines += [f"{feature}, confidence: {said}" for feature, said in result["confidence"].items()]
     stages = ", ".join(f"{feature} at {stage}" for feature, stage in result["stages"].items())
     return "\n".join([*lines, f"{result['model']}: promoted for {', '.join(result['promoted']) or 'nothing'}" + (f" ({stages})" if stages else "")])
 

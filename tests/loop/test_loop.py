@@ -24,7 +24,7 @@ from trainer.supabase_client import Project, open_project
 ROOT = Path(__file__).resolve().parents[2]
 WORK = os.environ.get("LOOP_WORK", "")
 pytestmark = pytest.mark.skipif(not WORK, reason="needs .axolotl and the running stack: scripts/test loop")
-TINY = ("--judged", "4", "--least", "4", "--count", "40", "--lease-s", "10", "--p95-ms", "600000", "--work-dir", WORK, "--json")
+TINY = ("--judged", "4", "--validation", "4", "--least", "4", "--count", "40", "--lease-s", "10", "--p95-ms", "600000", "--work-dir", WORK, "--json")
 ON = ("--init", str(STARTER), "--limit", "6")
 RISK = {
     "metrics": {

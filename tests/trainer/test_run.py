@@ -1,6 +1,6 @@
 """The learning loop's own decisions, without a fine-tune: what a model is called, what is done again, what is compared with whom."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,11 +8,12 @@ import pytest
 
 from inference.model_store import ModelFiles, file_sha256
 from shared_schemas.model_version import ModelVersion
-from tests.trainer.judged import good, model, risk_rows
+from tests.trainer.judged import good, model, risk_rows, said
 from tests.trainer.tiny_gguf import write_tiny
 from trainer import registry
 from trainer import run as running
-from trainer.evaluation.answers import LocalModel
+from trainer.data.row import Row, write_rows
+from trainer.evaluation.answers import Answer, LocalModel
 from trainer.evaluation.evaluation import Evaluation, evaluate_models
 from trainer.export.build import Sources, _facts
 from trainer.export.metadata import rewrite
@@ -140,17 +141,26 @@ def test_with_nothing_new_a_service_that_was_not_told_of_the_active_models_is_to
 # --- compared with whom ---------------------------------------------------------------------------------------------
 
 
+def judged(
+    one: RunOptions, active: list[dict[str, Any]], rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, answer: Callable[..., Answer] = good, said: Callable[[str], None] = lambda _: None
+) -> Any:
+    """The evaluation of a candidate, all answers written down, and who its rivals are."""
+
+    def recorded(models: Sequence[LocalModel], gold: Any, *, validation: Mapping[str, list[Row]], folder: Path, progress: Callable[[str], None]) -> Evaluation:
+        known = [*rows, *(row for some in validation.values() for row in some)]
+        return evaluate_models([model(one.name, known, answer) for one in models], gold, validation=validation, folder=folder, progress=progress)
+
+    monkeypatch.setattr(running, "evaluate_models", recorded)
+    candidate = ModelFiles(one.base, None, ModelVersion(name="new", base_sha256="a" * 64, adapter_sha256="b" * 64, prompt_style="terse"))
+    return running._evaluate(cast(Project, Known(slm_models=active)), one, candidate, {"risk": rows}, tell)
+
+
 def judged_beside(active: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, allowed: tuple[str, ...] = ()) -> tuple[list[Verdict], list[Verdict]]:
     """The gates' verdicts on a candidate whose answers are written down, and those that stand in its way."""
     rows = risk_rows(30)
 
-    def recorded(models: Sequence[LocalModel], gold: Any, **_: Any) -> Evaluation:
-        return evaluate_models([model(one.name, rows, good) for one in models], gold, folder=tmp_path)
-
-    monkeypatch.setattr(running, "evaluate_models", recorded)
     one = options(tmp_path, features=("risk",))
-    candidate = ModelFiles(one.base, None, ModelVersion(name="new", base_sha256="a" * 64, adapter_sha256="b" * 64, prompt_style="terse"))
-    evaluation, rivals = running._evaluate(cast(Project, Known(slm_models=active)), one, candidate, {"risk": rows}, lambda _: None)
+    evaluation, rivals = judged(one, active, rows, monkeypatch)
     evidence = running._evidence(evaluation.features["risk"], rivals["risk"], {"prompts": 30, "equal": 30}, one, 4_900_000)
     verdicts = judge(evidence, Limits())
     return verdicts, refusals(verdicts, allowed)
@@ -172,3 +182,38 @@ def test_the_active_model_itself_is_as_good_as_itself(tmp_path: Path, monkeypatc
     verdicts, refused = judged_beside(active, tmp_path, monkeypatch)
     assert refused == []
     assert next(verdict.text for verdict in verdicts if verdict.gate == "not_worse").startswith("score +0.000 against the active model (n = 30")
+
+
+# --- the least confidence -------------------------------------------------------------------------------------------
+
+ELSEWHERE = [{"name": "m-1", "feature": "risk", "status": "active", "base_sha256": "c" * 64, "artifact": "nowhere"}]
+
+
+def validated(folder: Path, rows: int, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[Evaluation, list[str]]:
+    """A candidate that is always right, with so many validation rows to show it by, and what was said meanwhile."""
+    one = options(folder, features=("risk",), **changes)
+    split = one.work / "data" / "risk" / "split"
+    split.mkdir(parents=True)
+    write_rows(split / "validation.jsonl", risk_rows(rows, seed=50))
+    told: list[str] = []
+    evaluation, _ = judged(one, ELSEWHERE, risk_rows(30), monkeypatch, answer=lambda row, rng: said(row, sure=0.9 + 0.09 * rng.random()), tell=told.append)
+    return evaluation, told
+
+
+def test_a_run_finds_a_least_confidence_by_more_rows_than_it_judges_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation, told = validated(tmp_path, 200, monkeypatch)
+    found = evaluation.features["risk"]
+    assert (found.n, found.confidence and found.confidence.validation) == (30, 200)
+    assert evaluation.min_confidences()["risk"] is not None
+    assert running._said_of_line(found).startswith(f"min_confidence {evaluation.min_confidences()['risk']}: of ")
+    assert "confidence of risk: 200 validation answers, at most about 3 min" in told
+
+
+def test_how_many_it_asks_is_bounded_and_where_it_finds_none_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = validated(tmp_path, 200, monkeypatch, validation=20)[0].features["risk"]
+    assert found.confidence
+    assert found.confidence.validation == 20
+    assert running._said_of_line(found).startswith("No min_confidence: too few: 20 validation answers")
+    assert running._said_of_line(found).endswith("; 0 is registered, which holds no answer back")
+    none_to_ask = found.model_copy(update={"confidence": None})
+    assert running._said_of_line(none_to_ask) == "No min_confidence: there are no validation answers to find one by; 0 is registered, which holds no answer back"

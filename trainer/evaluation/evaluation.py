@@ -96,6 +96,14 @@ class FeatureVerdict(Closed):
     confidence: Confidence | None
     rows: list[Row]
 
+    @property
+    def line_said(self) -> str:
+        """The confidence under which an answer goes on to the next provider, or that there is none, and why."""
+        if self.confidence is None:
+            return "No min_confidence: there are no validation answers to find one by"
+        line = self.confidence.line
+        return f"{'No min_confidence' if line.min_confidence is None else f'min_confidence {line.min_confidence}'}: {line.why}"
+
     def summary(self) -> dict[str, Any]:
         """Figures alone: nothing that anybody wrote, so that it may outlive an erasure."""
         return self.model_dump(mode="json", exclude={"rows": True, "slices": True, "models": {"__all__": {"answers"}}})
@@ -148,6 +156,7 @@ def _judged(models: Sequence[Judged], rows: list[Row], validation: list[Row], fo
     progress(f"evaluate {feature}: figures of {len(tables)} models")
     confidence = None
     if validation:
+        progress(f"confidence of {feature}: {len(validation)} validation answers{_minutes(tables[0].answers, len(validation))}")
         answered = {answer.example_id: answer for answer in collect(models[0], validation, folder, progress=progress)}
         pairs = [(row, answered[row.id]) for row in validation if row.id in answered]
         confidence = fit_confidence(feature, models[0].name, validation=pairs, gold=tables[0].pairs)
@@ -280,6 +289,12 @@ def _latency(accepted: Sequence[Answer]) -> Latency:
     times = [answer.latency_ms for answer in accepted if answer.latency_ms is not None]
     p50, p95 = (round(float(np.quantile(times, share)), 1) if times else None for share in (0.5, 0.95))
     return Latency(n=len(times), p50_ms=p50, p95_ms=p95, input_tokens=_mean([answer.input_tokens for answer in accepted]), output_tokens=_mean([answer.output_tokens for answer in accepted]))
+
+
+def _minutes(answers: Sequence[Answer], count: int) -> str:
+    """How long so many more answers take, by those that are there; nothing where nobody measured those."""
+    times = [answer.latency_ms for answer in answers if answer.latency_ms is not None]
+    return f", at most about {max(1.0, count * statistics.fmean(times) / 60_000):.0f} min" if times else ""
 
 
 def _mean(values: Sequence[int | None]) -> float | None:

@@ -89,10 +89,8 @@ def _verdict(verdict: FeatureVerdict) -> Iterator[dict[str, str]]:
         rest = f"{unsure} of {len(mine)} metrics do not differ beyond chance" if said else f"no metric of {len(mine)} differs beyond chance"
         tone = "wrong" if worse else "ok" if better else ""
         yield {"tone": tone, "text": f"Against {other.name}: {'; '.join([*said, rest])}."}
-    if verdict.confidence:
-        line = verdict.confidence.line
-        found = "No min_confidence" if line.min_confidence is None else f"min_confidence {line.min_confidence}"
-        yield {"tone": "" if line.min_confidence is None else "ok", "text": f"{found}: {line.why}."}
+    has_line = verdict.confidence is not None and verdict.confidence.line.min_confidence is not None
+    yield {"tone": "ok" if has_line else "", "text": f"{verdict.line_said}."}
 
 
 def _differs(one: Comparison) -> str:
