@@ -142,7 +142,7 @@ def test_with_nothing_new_a_service_that_was_not_told_of_the_active_models_is_to
 
 
 def judged(
-    one: RunOptions, active: list[dict[str, Any]], rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, answer: Callable[..., Answer] = good, said: Callable[[str], None] = lambda _: None
+    one: RunOptions, active: list[dict[str, Any]], rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, answer: Callable[..., Answer] = good, tell: Callable[[str], None] = lambda _: None
 ) -> Any:
     """The evaluation of a candidate, all answers written down, and who its rivals are."""
 
