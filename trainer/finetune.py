@@ -18,10 +18,13 @@ from trainer.failures import count_oom_kills, explain, room_in
 from trainer.presets import DEFAULT_PRESET, PRESETS, Preset
 from trainer.progress import Stopwatch, TrainingProgress
 from trainer.recipe import LoraRecipe, Machines
+from trainer.stage import sources_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GPU = Path("/dev/nvidiactl")
 """Without it DeepSpeed is told to use the CPU: looking for GPUs, it writes among the lines of whatever imports it."""
+TUNED_BY = ("trainer.axolotl_config", "trainer.axolotl_plugin", "trainer.axolotl_watch", "trainer.finetune", "trainer.init_adapter", "trainer.quantisation_aware")
+"""Our own code that decides an adapter; some of it runs in Axolotl's environment."""
 LAST_LINES = 200
 """Of a program's output, to tell from them why it ended."""
 GRACE_S = 10
@@ -55,6 +58,17 @@ def axolotl_environment(folder: Path, *, online: bool = False) -> Mapping[str, s
 def dequantise_base(gguf: Path, folder: Path, *, axolotl: Path, progress: Progress, preset: Preset = PRESETS[DEFAULT_PRESET]) -> dict[str, Any]:
     run_process(["python", "-m", "trainer.dequantise", str(gguf), str(folder), preset.end_of_turn, preset.pad], axolotl=axolotl, log=folder / "dequantise.log", progress=progress)
     return {"weights": "float32, dequantised"}
+
+
+def tuned_by(recipe: LoraRecipe, *, preset: Preset, machines: Machines, axolotl: Path) -> dict[str, Any]:
+    """All that decides an adapter besides its base and its rows: inputs of the stage that makes one. Raises MissingEnvironment."""
+    return {
+        "preset": preset.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "machines": machines.model_dump(mode="json"),
+        "code": sources_sha256(*TUNED_BY),
+        "versions": package_versions(axolotl),
+    }
 
 
 def finetune(
@@ -191,7 +205,8 @@ def _started(command: list[str], environment: dict[str, str]) -> Iterator[subpro
 
 
 def package_versions(axolotl: Path) -> dict[str, str]:
-    """What trained and converted: the versions in Axolotl's environment."""
+    """What trained and converted: the versions in Axolotl's environment. Raises MissingEnvironment."""
+    axolotl_environment(axolotl)
     names = ["axolotl", "torch", "transformers", "peft", "gguf"]
     code = f"import json,importlib.metadata as m;print(json.dumps({{n:m.version(n) for n in {names!r}}}))"
     found = subprocess.run([str(axolotl / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)

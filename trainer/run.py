@@ -5,6 +5,7 @@ Knows nothing of how a stage does its work.
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,10 +20,8 @@ from inference.settings import Settings
 from shared_schemas.feature import PromptStyle
 from shared_schemas.features import FEATURES
 from shared_schemas.model_version import ModelVersion, Quantisation
-from trainer import axolotl_config as recipes
 from trainer import evaluation as evaluating
-from trainer import export, gates, mix, recipe, registry
-from trainer import finetune as finetuning
+from trainer import export, gates, mix, phrases, registry
 from trainer.data.row import Row, kept_private, read_rows, stage_folder
 from trainer.errors import MissingEnvironment, ParityFailed, Refused
 from trainer.evaluation.answers import LocalModel
@@ -32,11 +31,10 @@ from trainer.evaluation.report import write_report
 from trainer.evaluation.results import write_results
 from trainer.export import check_tokens, convert, metadata
 from trainer.export.build import Lineage, Sources, Trials, export_model
-from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process
+from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process, tuned_by
 from trainer.format import format_conversations
 from trainer.gates import Evidence, Judged, Limits, Verdict
 from trainer.lease import Lease
-from trainer.phrases import write_phrases
 from trainer.presets import find_preset
 from trainer.progress import TrainingProgress
 from trainer.recipe import LoraRecipe, Machines
@@ -44,6 +42,8 @@ from trainer.stage import digest, read_manifest, run_stage, sources_sha256
 from trainer.supabase_client import Project
 
 CONTEXT_TOKENS = 6144
+READ_BY = ("trainer.chat_tokens", "trainer.export.adapter", "trainer.format")
+"""Our own code that holds token ids against each other, beside what serves."""
 PROVED = 12
 """Conversations of each feature that the parity gate reads."""
 
@@ -147,7 +147,7 @@ def _held_out(work: Path, feature: str) -> Iterator[Row]:
 
 def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any], rows: dict[str, list[Row]], progress: Progress) -> Trained:
     work, preset = options.work, find_preset(options.preset)
-    base = {"base_sha256": file_sha256(options.base)}
+    base = _base(options)
     lease.enter("base")
     run_stage(work / "base", {**base, "preset": preset.name}, lambda folder: dequantise_base(options.base, folder, preset=preset, axolotl=options.axolotl, progress=progress))
     begun = _init(options, base, progress)
@@ -155,7 +155,7 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
     lease.enter("fine-tune")
     tuned = run_stage(
         work / "adapter",
-        {**base, **begun, "data": train["sha256"], "recipe": options.recipe.model_dump()},
+        {**base, **begun, "data": train["sha256"], **_tuned_by(options)},
         lambda folder: finetune(
             options.recipe,
             base=work / "base",
@@ -173,11 +173,11 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
 
     lease.enter("export")
     quantisation: Quantisation = options.recipe.rounded_to or "Q8_0"
-    phrases = write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")
-    lineage = _lineage(options, datasets, (options.base, work / "adapter" / "adapter_model.safetensors", phrases))
+    shipped = phrases.write_phrases(work / "mix" / "train.jsonl", work / "phrases.txt")
+    lineage = _lineage(options, datasets, (options.base, work / "adapter" / "adapter_model.safetensors", shipped))
     exported = _export(options, lineage, quantisation, rows, progress)
     adapter = exported["files"]["adapter/adapter.gguf"]
-    version = ModelVersion(name=lineage.name, base_sha256=base["base_sha256"], adapter_sha256=adapter["sha256"], prompt_style=options.style, quantisation=quantisation)
+    version = ModelVersion(name=lineage.name, base_sha256=file_sha256(options.base), adapter_sha256=adapter["sha256"], prompt_style=options.style, quantisation=quantisation)
 
     lease.enter("evaluate")
     manifest = {
@@ -191,11 +191,13 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
         "adapter_bytes": adapter["bytes"],
         "versions": package_versions(options.axolotl),
     }
-    files = {"adapter.gguf": work / "export" / "adapter" / "adapter.gguf", "phrases.txt": phrases}
+    files = {"adapter.gguf": work / "export" / "adapter" / "adapter.gguf", "phrases.txt": shipped}
     folder = work / "models" / version.name
     registry.make_artifact(folder, files, manifest)
     candidate = model_in(folder, _served(options))
-    parity = run_stage(work / "parity", {**version.model_dump(), "rows": _ids(rows)}, lambda _folder: _parity(candidate, rows, options))
+    parity = run_stage(
+        work / "parity", {**base, **version.model_dump(), "rows": _ids(rows), "code": sources_sha256(shared_schemas, inference, *READ_BY)}, lambda _folder: _parity(candidate, rows, options)
+    )
     refused = {name: f"{file['fault']['name']}: {file['fault']['found']}" for name, file in exported["parity"]["files"].items() if file["fault"]}
     if refused:
         parity = {**parity, "equal": 0, "why": "; ".join(f"{name}: {why}" for name, why in refused.items())}
@@ -206,6 +208,15 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
     )
     evidence = {name: _evidence(verdict, rivals[name], parity, options, adapter["bytes"]) for name, verdict in evaluation.features.items()}
     return Trained(folder, whole, datasets, {name: gates.judge(one, options.limits) for name, one in evidence.items()}, evaluation)
+
+
+def _base(options: RunOptions) -> dict[str, Any]:
+    """What decides the base's weights as they are trained, and the tokenizer beside them."""
+    return {"base_sha256": file_sha256(options.base), "base_code": sources_sha256("trainer.dequantise"), "versions": package_versions(options.axolotl)}
+
+
+def _tuned_by(options: RunOptions) -> dict[str, Any]:
+    return tuned_by(options.recipe, preset=find_preset(options.preset), machines=options.machines, axolotl=options.axolotl)
 
 
 def _lineage(options: RunOptions, datasets: Mapping[str, str], made_of: Sequence[Path]) -> Lineage:
@@ -251,7 +262,7 @@ def _init(options: RunOptions, base: Mapping[str, Any], progress: Progress) -> d
                 (folder / name).write_bytes((peft.parent / name).read_bytes())
         return {"init_sha256": file_sha256(source)}
 
-    return run_stage(options.work / "init", {**base, "init": file_sha256(source)}, make)
+    return run_stage(options.work / "init", {**base, "init": file_sha256(source), "code": sources_sha256("trainer.init_adapter")}, make)
 
 
 def _parity(model: ModelFiles, rows: Mapping[str, list[Row]], options: RunOptions) -> dict[str, Any]:
@@ -425,8 +436,8 @@ def _register(lease: Lease, options: RunOptions, trained: Trained, feature: str,
 
 def _key(options: RunOptions, datasets: Mapping[str, str], train: Mapping[str, Any]) -> str:
     """The hash of all that decides what a run does."""
-    code = sources_sha256(shared_schemas, inference, recipes, recipe, finetuning, mix, gates, export, evaluating)
-    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": file_sha256(options.base), "options": _written(options), "code": code})
+    code = sources_sha256(shared_schemas, inference, mix, phrases, gates, export, evaluating, sys.modules[__name__], *READ_BY)
+    return digest({"datasets": dict(datasets), "train": train["sha256"], "base": _base(options), "tuned_by": _tuned_by(options), "options": _written(options), "code": code})
 
 
 def _written(options: RunOptions) -> dict[str, Any]:

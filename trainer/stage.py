@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,14 +69,18 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(partial, path)
 
 
-def sources_sha256(*modules: ModuleType) -> str:
-    """The hash of our own code in these modules and packages: a stage whose rules have changed is not done yet."""
+def sources_sha256(*modules: ModuleType | str) -> str:
+    """The hash of our own code in these modules and packages: a stage whose rules have changed is not done yet.
+
+    One that runs in another environment, where what it imports is installed, is named: it is only read here.
+    """
     files = sorted(path for module in modules for path in _files(module))
     return digest([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
 
 
-def _files(module: ModuleType) -> list[Path]:
-    path = Path(str(module.__file__))
+def _files(module: ModuleType | str) -> list[Path]:
+    spec = find_spec(module) if isinstance(module, str) else module.__spec__
+    path = Path(str(spec and spec.origin))
     return list(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 

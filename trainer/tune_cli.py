@@ -12,11 +12,11 @@ from rich.table import Table
 from inference.model_store import default_model, file_sha256
 from trainer.axolotl_config import axolotl_config, override, read_overrides
 from trainer.errors import TrainerError, WrongSetting
-from trainer.finetune import REPOSITORY, check_rows, check_settings, dequantise_base, finetune
+from trainer.finetune import REPOSITORY, check_rows, check_settings, dequantise_base, finetune, tuned_by
 from trainer.memory_plan import GB, advise, plan_memory
 from trainer.presets import DEFAULT_PRESET, PRESETS, Preset, find_preset
 from trainer.recipe import LoraRecipe, Machines, Method
-from trainer.stage import digest, run_stage
+from trainer.stage import digest, run_stage, sources_sha256
 
 METHODS = get_args(Method)
 BASE = REPOSITORY / ".stack" / "base"
@@ -211,12 +211,10 @@ def _finetune(options: argparse.Namespace, progress: Progress) -> None:
     base = _base(preset, options, progress)
     init = options.init.resolve() if options.init else None
     inputs = {
-        "preset": preset.name,
-        "recipe": recipe.model_dump(mode="json"),
+        **tuned_by(recipe, preset=preset, machines=machines, axolotl=options.axolotl),
         "base": _identity(base),
         "data": file_sha256(data),
         "init": _identity(init) if init else None,
-        "machines": machines.model_dump(mode="json"),
         "changes": changes,
     }
     facts = run_stage(
@@ -260,7 +258,7 @@ def _base(preset: Preset, options: argparse.Namespace, progress: Progress) -> Pa
     if preset.name != DEFAULT_PRESET:
         return preset.hugging_face
     gguf = default_model()
-    run_stage(BASE, {"base_sha256": file_sha256(gguf)}, lambda folder: dequantise_base(gguf, folder, axolotl=options.axolotl, progress=progress))
+    run_stage(BASE, {"base_sha256": file_sha256(gguf), "code": sources_sha256("trainer.dequantise")}, lambda folder: dequantise_base(gguf, folder, axolotl=options.axolotl, progress=progress))
     return BASE
 
 

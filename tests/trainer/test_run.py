@@ -10,8 +10,9 @@ from inference.model_store import ModelFiles, file_sha256
 from shared_schemas.model_version import ModelVersion
 from tests.trainer.judged import good, model, risk_rows, said
 from tests.trainer.tiny_gguf import write_tiny
-from trainer import registry
+from trainer import finetune, registry
 from trainer import run as running
+from trainer.axolotl_config import axolotl_config
 from trainer.data.row import Row, write_rows
 from trainer.evaluation.answers import Answer, LocalModel
 from trainer.evaluation.evaluation import Evaluation, evaluate_models
@@ -19,8 +20,10 @@ from trainer.export.build import Sources, _facts
 from trainer.export.metadata import rewrite
 from trainer.gates import Limits, Verdict, judge, refusals
 from trainer.lease import Lease
+from trainer.recipe import LoraRecipe, Machines
 from trainer.registry import Service
 from trainer.run import RunOptions, _key, _lineage
+from trainer.stage import digest
 from trainer.supabase_client import Project
 
 DATASETS = {"risk": "ab" * 32, "plan": "cd" * 32}
@@ -72,6 +75,15 @@ class Told(Service):
 
     def put_to_work(self, name: str, features: Sequence[str]) -> None:
         self.answers |= dict.fromkeys(features, name)
+
+
+@pytest.fixture(autouse=True)
+def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What is installed in an Axolotl environment that nobody has made."""
+    installed = {"axolotl": "0.19.0", "torch": "2.13.0"}
+    for module in (running, finetune):
+        monkeypatch.setattr(module, "package_versions", lambda _: dict(installed))
+    return installed
 
 
 # --- a model's name -------------------------------------------------------------------------------------------------
@@ -136,6 +148,89 @@ def test_with_nothing_new_a_service_that_was_not_told_of_the_active_models_is_to
     assert service.answers == {"plan": "m-2", "risk": "m-1"}
     assert said == ["promote: m-1 is to answer risk", "promote: m-2 is to answer plan"]
     assert lease.ended == "nothing_new"
+
+
+# --- done again -----------------------------------------------------------------------------------------------------
+
+
+class Reached(Exception):
+    """As far as a test wants to go."""
+
+
+def inputs_of(stage: str, one: RunOptions, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The hash of what decides a stage of the run: none before it is really done."""
+    found: dict[str, str] = {}
+
+    def recorded(folder: Path, inputs: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        found[folder.name] = digest(inputs)
+        if folder.name == stage:
+            raise Reached
+        return {}
+
+    def exported(*_: Any) -> dict[str, Any]:
+        return {"files": {"adapter/adapter.gguf": {"sha256": "a" * 64, "bytes": 1}}, "parity": {"files": {}}}
+
+    for folder in ("mix", "adapter", "export/adapter"):
+        (one.work / folder).mkdir(parents=True, exist_ok=True)
+    (one.work / "mix" / "train.jsonl").touch()
+    for path in ("adapter/adapter_model.safetensors", "export/adapter/adapter.gguf"):
+        (one.work / path).write_bytes(b"weights")
+    for name, stand_in in {"run_stage": recorded, "_export": exported, "model_in": lambda *_: None}.items():
+        monkeypatch.setattr(running, name, stand_in)
+    with pytest.raises(Reached):
+        running._train(cast(Project, Known()), cast(Lease, Held()), one, DATASETS, TRAIN, {"risk": []}, lambda _: None)
+    return found[stage]
+
+
+@pytest.mark.parametrize(
+    ("stage", "change"),
+    [
+        ("adapter", {"machines": Machines(device="gpu")}),
+        ("adapter", {"preset": "llama-3.2-1b"}),
+        ("adapter", {"recipe": LoraRecipe(rounded_to="Q4_0")}),
+        ("adapter", {"judged": 100}),
+        ("parity", {"judged": 100}),
+    ],
+)
+def test_a_stage_is_done_again_for_what_decides_it_and_for_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, change: dict[str, Any]) -> None:
+    same = inputs_of(stage, options(tmp_path, **change), monkeypatch) == inputs_of(stage, options(tmp_path), monkeypatch)
+    assert same == ("judged" in change)
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("adapter", "trainer/axolotl_config.py"),
+        ("adapter", "trainer/quantisation_aware.py"),
+        ("adapter", "trainer/finetune.py"),
+        ("adapter", "trainer/dequantise.py"),
+        ("parity", "trainer/chat_tokens.py"),
+        ("parity", "trainer/export/adapter.py"),
+        ("parity", "inference/engine/llama.py"),
+        ("parity", "shared_schemas/features/risk.py"),
+    ],
+)
+def test_a_stage_is_done_again_when_its_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, file: str) -> None:
+    one = options(tmp_path)
+    before = inputs_of(stage, one, monkeypatch)
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path == finetune.REPOSITORY / file))
+    assert inputs_of(stage, one, monkeypatch) != before
+
+
+@pytest.mark.parametrize("stage", ["base", "adapter", "parity"])
+def test_a_stage_is_done_again_with_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], stage: str) -> None:
+    one = options(tmp_path)
+    before, key = inputs_of(stage, one, monkeypatch), _key(one, DATASETS, TRAIN)
+    versions["torch"] = "2.14.0"
+    assert inputs_of(stage, one, monkeypatch) != before
+    assert _key(one, DATASETS, TRAIN) != key, "and the run is something new"
+
+
+@pytest.mark.parametrize("machines", [Machines(), Machines(processes=2, zero=2), Machines(device="gpu")])
+def test_every_plugin_of_ours_decides_an_adapter(tmp_path: Path, machines: Machines) -> None:
+    config = axolotl_config(LoraRecipe(rounded_to="Q4_0"), base=tmp_path, data=tmp_path, out=tmp_path, machines=machines)
+    assert {plugin.rpartition(".")[0] for plugin in config["plugins"] if plugin.startswith("trainer.")} <= set(finetune.TUNED_BY)
 
 
 # --- compared with whom ---------------------------------------------------------------------------------------------

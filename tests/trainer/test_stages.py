@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trainer import recipe
 from trainer.axolotl_config import LoraRecipe, axolotl_config, write_axolotl_yaml
 from trainer.data import format as formatting
 from trainer.data import split, synthesise
@@ -16,7 +17,7 @@ from trainer.data.synthesise import SynthesiseOptions
 from trainer.errors import BrokenRows, MissingEnvironment, TrainerError
 from trainer.export import first_difference
 from trainer.finetune import axolotl_environment, run_process
-from trainer.stage import facts_before, run_stage
+from trainer.stage import facts_before, run_stage, sources_sha256
 
 
 class Killed(BaseException):
@@ -35,6 +36,12 @@ def test_a_stage_runs_once_for_the_same_inputs(tmp_path: Path) -> None:
     assert len(runs) == 1
     run_stage(tmp_path / "s", {"seed": 2}, make)
     assert len(runs) == 2
+
+
+def test_code_that_runs_in_another_environment_is_read_and_not_imported() -> None:
+    """Axolotl's plugins import what is installed beside Axolotl alone."""
+    assert sources_sha256("trainer.recipe") == sources_sha256(recipe)
+    assert sources_sha256("trainer.quantisation_aware") != sources_sha256("trainer.axolotl_plugin")
 
 
 @pytest.mark.parametrize(("keep", "left"), [(False, []), (True, ["checkpoint"])])

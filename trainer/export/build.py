@@ -11,12 +11,14 @@ from typing import Any
 
 import gguf
 
+from inference import engine
 from inference.model_store import file_sha256
 from shared_schemas.closed import Closed
 from trainer.errors import StageFailed
 from trainer.export import adapter as adapter_module
 from trainer.export import convert as convert_module
-from trainer.export import metadata, quantise, reading
+from trainer.export import metadata, quantise, reading, tensors
+from trainer.export import parity as parity_module
 from trainer.export.adapter import export_adapter
 from trainer.export.child import run_child
 from trainer.export.choose import Choice, Margin, choose_quantisation
@@ -29,6 +31,7 @@ from trainer.finetune import Progress
 from trainer.format import Row
 from trainer.stage import digest, read_manifest, run_stage, sources_sha256, write_json
 
+PROVED_BY = (engine, parity_module, reading, tensors, "trainer.axolotl_side.trained_reading")
 QUANTISATIONS = ("Q8_0", "Q4_K_M", "Q4_0")
 
 
@@ -80,7 +83,7 @@ def export_model(sources: Sources, out: Path, *, quantisations: Sequence[str] = 
         quantise.parse(name)
     _check(sources)
     facts = _facts(sources)
-    merged = run_stage(out / "merged", _merge_inputs(sources), lambda folder: _merge(sources, folder, axolotl, progress))
+    merged = run_stage(out / "merged", {**_merge_inputs(sources), "code": sources_sha256("trainer.axolotl_side.merge_weights")}, lambda folder: _merge(sources, folder, axolotl, progress))
     made = {**merged, "facts": facts, "code": sources_sha256(metadata, convert_module, quantise), "vocabulary": file_sha256(sources.base_gguf) if sources.base_gguf else ""}
     exact = run_stage(out / F16, made, lambda folder: _convert(out / "merged", sources, facts, folder, axolotl, progress))
     importance = _importance(out, exact, trials.calibration, axolotl, progress) if trials.calibration else None
@@ -188,7 +191,7 @@ def _prove(out: Path, files: Mapping[str, Mapping[str, Any]], trials: Trials, ax
         written = {name: Written(path=out / name / "model.gguf", sha256=facts["sha256"], bytes=facts["bytes"]) for name, facts in files.items()}
         return check_parity(trained, written, trials.held_out, tolerance=trials.tolerance, judge=trials.judge, progress=progress).model_dump(mode="json")
 
-    inputs = {"files": {name: facts["sha256"] for name, facts in files.items()}, "rows": digest(list(trials.held_out)), "tolerance": trials.tolerance.model_dump(), "code": sources_sha256(reading)}
+    inputs = {"files": {name: facts["sha256"] for name, facts in files.items()}, "rows": digest(list(trials.held_out)), "tolerance": trials.tolerance.model_dump(), "code": sources_sha256(*PROVED_BY)}
     if trials.judge:
         (out / "parity" / "manifest.json").unlink(missing_ok=True)
     parity = Parity.model_validate_json(json.dumps(run_stage(out / "parity", inputs, make)))
