@@ -13,8 +13,8 @@ from pydantic import Field
 
 from shared_schemas.closed import Closed
 
-Gate = Literal["examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency"]
-GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency")
+Gate = Literal["examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency"]
+GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency")
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 RESAMPLES = 2000
@@ -22,12 +22,15 @@ ALPHA = 0.05
 
 
 class Judged(Closed):
-    """One answer of one model to one example. `score` from 0 to 1 is what a person would call its quality; 0 where the answer was not accepted."""
+    """One answer of one model to one example. `score` from 0 to 1 is what a person would call its quality, `judgement` how far it
+    decided rightly, whatever its words (a risk's level, a plan's phases); both 0 where the answer was not accepted.
+    """
 
     example_id: str
     valid: bool
     accepted: bool
     score: Share
+    judgement: Share
     latency_ms: Annotated[float, Field(ge=0)]
 
 
@@ -48,11 +51,14 @@ class Evidence(Closed):
 
 
 class Limits(Closed):
-    """Where the gates stand. `margin`: how much lower the candidate's mean score may be than the active model's."""
+    """Where the gates stand. `margin`, `judgement_margin`: how much lower the candidate's mean score and judgement may be than the
+    active model's. Judgement is a sixth of a score at most: well-worded answers at the wrong level hardly lower it.
+    """
 
     examples: Annotated[int, Field(ge=1)] = 20
     accepted: Share = 0.95
     margin: Share = 0.05
+    judgement_margin: Share = 0.1
     adapter_bytes: int = 5_000_000
     p95_ms: Annotated[float, Field(gt=0)] = 10_000
 
@@ -67,7 +73,7 @@ class Verdict(Closed):
 
 
 def judge(evidence: Evidence, limits: Limits) -> list[Verdict]:
-    """A verdict of each gate."""
+    """A verdict of each gate that applies: judgement is only ever held against another model's."""
     return list(_verdicts(evidence, limits))
 
 
@@ -92,7 +98,7 @@ def _verdicts(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
     valid, accepted = _share([row.valid for row in judged]), _share([row.accepted for row in judged])
     yield _at_least("valid", valid, 1.0, f"{valid:.3f} of the answers match the schema, all must")
     yield _at_least("accepted", accepted, limits.accepted, f"{accepted:.3f} accepted, at least {limits.accepted:.3f}")
-    yield _not_worse(evidence, limits.margin)
+    yield from _not_worse(evidence, limits)
     compared, equal = evidence.parity
     yield Verdict(gate="parity", passed=0 < compared == equal, by=equal - compared if compared else -1, text=f"{equal} of {compared} prompts read as they were trained")
     leaked = {split: rows for split, rows in evidence.leaks.items() if rows}
@@ -107,17 +113,24 @@ def _verdicts(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
     yield _at_most("latency", p95, limits.p95_ms, f"p95 {p95:.0f} ms, at most {limits.p95_ms:.0f}")
 
 
-def _not_worse(evidence: Evidence, margin: float) -> Verdict:
+def _not_worse(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
     if evidence.uncompared:
-        return Verdict(gate="not_worse", passed=False, by=-1, text=f"not compared with the active model: {evidence.uncompared}")
-    if evidence.active is None:
-        return Verdict(gate="not_worse", passed=True, by=margin, text="no model is active to be worse than")
-    theirs = {row.example_id: row.score for row in evidence.active}
-    differences = [row.score - theirs[row.example_id] for row in evidence.candidate if row.example_id in theirs]
+        yield Verdict(gate="not_worse", passed=False, by=-1, text=f"not compared with the active model: {evidence.uncompared}")
+    elif evidence.active is None:
+        yield Verdict(gate="not_worse", passed=True, by=limits.margin, text="no model is active to be worse than")
+    else:
+        theirs = {row.example_id: row for row in evidence.active}
+        pairs = [(row, theirs[row.example_id]) for row in evidence.candidate if row.example_id in theirs]
+        yield _held_against("not_worse", "score", [mine.score - its.score for mine, its in pairs], limits.margin)
+        yield _held_against("judgement", "judgement", [mine.judgement - its.judgement for mine, its in pairs], limits.judgement_margin)
+
+
+def _held_against(gate: Gate, what: str, differences: Sequence[float], margin: float) -> Verdict:
+    """Non-inferiority: the lower bound of the mean paired difference is above the margin."""
     if not differences:
-        return Verdict(gate="not_worse", passed=False, by=-1, text="no example was judged for both models")
+        return Verdict(gate=gate, passed=False, by=-1, text="no example was judged for both models")
     mean, low = fmean(differences), lower_bound(differences)
-    return _at_least("not_worse", low, -margin, f"score {mean:+.3f} against the active model (n = {len(differences)}, 95 % at least {low:+.3f}), at least {-margin:+.3f}")
+    return _at_least(gate, low, -margin, f"{what} {mean:+.3f} against the active model (n = {len(differences)}, 95 % at least {low:+.3f}), at least {-margin:+.3f}")
 
 
 def _at_least(gate: Gate, measured: float, limit: float, text: str) -> Verdict:

@@ -25,10 +25,11 @@ from trainer import export, gates, mix, phrases, registry
 from trainer.data.row import Row, kept_private, read_rows, stage_folder
 from trainer.errors import MissingEnvironment, ParityFailed, Refused
 from trainer.evaluation.answers import LocalModel
-from trainer.evaluation.evaluation import Evaluation, FeatureVerdict, evaluate_models
+from trainer.evaluation.evaluation import Evaluation, FeatureVerdict, Scored, evaluate_models
 from trainer.evaluation.gold import find_gold, find_split
 from trainer.evaluation.report import write_report
 from trainer.evaluation.results import write_results
+from trainer.evaluation.scores import JUDGEMENT
 from trainer.export import check_tokens, convert, metadata
 from trainer.export.build import Lineage, Sources, Trials, export_model
 from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process, tuned_by
@@ -318,16 +319,23 @@ def _validation(options: RunOptions, feature: str) -> dict[str, list[Row]]:
 
 def _evidence(verdict: FeatureVerdict, rival: Rival, parity: Mapping[str, Any], options: RunOptions, size: int) -> Evidence:
     split = read_manifest(stage_folder(options.work / "data", verdict.feature, "split")).get("facts", {})
-    by_name = {model.name: [_judged(name, one.scores, one.answer.latency_ms) for name, one in model.answers.items()] for model in verdict.models}
+    by_name = {model.name: [_judged(verdict.feature, name, one) for name, one in model.answers.items()] for model in verdict.models}
     first = verdict.models[0].name
     leaks = {name: _sum(found) for name, found in split.get("leakage", {}).get("left", {}).items()}
     active = None if rival.uncompared else by_name[rival.name]
     return Evidence(candidate=by_name[first], active=active, uncompared=rival.uncompared, parity=(parity["prompts"], parity["equal"]), leaks=leaks, adapter_bytes=size)
 
 
-def _judged(example: str, scores: Mapping[str, float], latency_ms: float | None) -> Judged:
-    content = [value for name, value in scores.items() if name not in {"valid", "accepted", "first_try"}]
-    return Judged(example_id=example, valid=scores["valid"] == 1, accepted=scores["accepted"] == 1, score=sum(content) / len(content) if content else 0.0, latency_ms=latency_ms or 0.0)
+def _judged(feature: str, example: str, one: Scored) -> Judged:
+    content = [value for name, value in one.scores.items() if name not in {"valid", "accepted", "first_try"}]
+    return Judged(
+        example_id=example,
+        valid=one.scores["valid"] == 1,
+        accepted=one.scores["accepted"] == 1,
+        score=sum(content) / len(content) if content else 0.0,
+        judgement=one.scores[JUDGEMENT[feature]],
+        latency_ms=one.answer.latency_ms or 0.0,
+    )
 
 
 def _sum(found: Any) -> int:

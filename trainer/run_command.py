@@ -81,6 +81,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--yes", action="store_true", help="pay the teacher's estimate")
     one.add_argument("--least", type=_natural, default=Limits().examples, help="gate: examples of each feature that must have been judged (default: %(default)s)")
     one.add_argument("--margin", type=float, default=Limits().margin, help="gate: how much lower than the active model's the mean score may be (default: %(default)s)")
+    one.add_argument("--judgement-margin", type=float, default=Limits().judgement_margin, help="gate: the same of its judgement, a risk's level or a plan's phases (default: %(default)s)")
     one.add_argument("--p95-ms", type=float, default=Limits().p95_ms, help="gate: how long an answer may take on this machine (default: %(default)s)")
     one.add_argument("--allow", action="append", default=[], choices=GATES, help="promote although this gate says no; written down with the model; may be repeated")
     one.add_argument("--lease-s", type=float, default=LEASE_S, help="after so long without a word another process may take the run over (default: %(default)s)")
@@ -134,7 +135,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         limit=options.limit,
         judged=options.judged,
         validation=options.validation,
-        limits=Limits(examples=options.least, margin=options.margin, p95_ms=options.p95_ms),
+        limits=Limits(examples=options.least, margin=options.margin, judgement_margin=options.judgement_margin, p95_ms=options.p95_ms),
         allowed=tuple(sorted(set(options.allow))),
         stage=options.stage,
     )

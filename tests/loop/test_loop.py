@@ -1,7 +1,8 @@
 """The whole loop at tiny size: real Axolotl, real conversion, real llama.cpp, the running local stack, the app's own edge functions.
 
 scripts/test loop sets all of it up. One step from nothing makes a model that the real gates refuse; a few steps on from the
-starter adapter make one that passes them, with no gate loosened but the number of examples that are judged, and the time an answer may take on a busy machine.
+starter adapter make one that passes them, with no gate loosened but the number of examples that are judged, what so few show of
+judgement, and the time an answer may take on a busy machine.
 """
 
 import json
@@ -24,7 +25,7 @@ from trainer.supabase_client import Project, open_project
 ROOT = Path(__file__).resolve().parents[2]
 WORK = os.environ.get("LOOP_WORK", "")
 pytestmark = pytest.mark.skipif(not WORK, reason="needs .axolotl and the running stack: scripts/test loop")
-TINY = ("--judged", "4", "--validation", "4", "--least", "4", "--count", "40", "--lease-s", "10", "--p95-ms", "600000", "--work-dir", WORK, "--json")
+TINY = ("--judged", "4", "--validation", "4", "--least", "4", "--judgement-margin", "0.5", "--count", "40", "--lease-s", "10", "--p95-ms", "600000", "--work-dir", WORK, "--json")
 ON = ("--init", str(STARTER), "--limit", "6")
 RISK = {
     "metrics": {

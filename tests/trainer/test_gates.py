@@ -12,9 +12,13 @@ from trainer.gates import Evidence, Judged, Limits, Verdict, judge, lower_bound,
 LIMITS = Limits()
 
 
-def rows(n: int = 40, *, rejected: int = 0, invalid: int = 0, score: float = 0.8, ms: float = 900) -> list[Judged]:
+def rows(n: int = 40, *, rejected: int = 0, invalid: int = 0, wrong: int = 0, score: float = 0.8, ms: float = 900) -> list[Judged]:
+    """The first ones are invalid, then come the rejected; the last ones judge wrongly, which is a sixth of a risk's score."""
     bad = rejected + invalid
-    return [Judged(example_id=f"{i:03}", valid=i >= invalid, accepted=i >= bad, score=0.0 if i < bad else score, latency_ms=ms) for i in range(n)]
+    return [
+        Judged(example_id=f"{i:03}", valid=i >= invalid, accepted=i >= bad, score=0.0 if i < bad else score - (i >= n - wrong) / 6, judgement=float(bad <= i < n - wrong), latency_ms=ms)
+        for i in range(n)
+    ]
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -27,7 +31,7 @@ def failed(found: Evidence, limits: Limits = LIMITS, allowed: tuple[str, ...] = 
 
 def test_a_good_candidate_passes_every_gate() -> None:
     verdicts = judge(evidence(), Limits())
-    assert [verdict.gate for verdict in verdicts] == ["examples", "valid", "accepted", "not_worse", "parity", "leakage", "size", "latency"]
+    assert [verdict.gate for verdict in verdicts] == ["examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency"]
     assert all(verdict.passed and verdict.by >= 0 for verdict in verdicts)
 
 
@@ -38,6 +42,7 @@ def test_a_good_candidate_passes_every_gate() -> None:
         ({"candidate": rows(invalid=1), "active": None}, "valid", -0.025, "0.975 of the answers match the schema, all must"),
         ({"candidate": rows(rejected=3), "active": None}, "accepted", -0.025, "0.925 accepted, at least 0.950"),
         ({"candidate": rows(score=0.7)}, "not_worse", -0.05, "score -0.100 against the active model (n = 40, 95 % at least -0.100), at least -0.050"),
+        ({"candidate": rows(wrong=40), "active": rows(wrong=34)}, "judgement", -0.15, "judgement -0.150 against the active model (n = 40, 95 % at least -0.250), at least -0.100"),
         ({"active": None, "uncompared": "m-1 answers from another base"}, "not_worse", -1, "not compared with the active model: m-1 answers from another base"),
         ({"parity": (40, 39)}, "parity", -1, "39 of 40 prompts read as they were trained"),
         ({"parity": (0, 0)}, "parity", -1, "0 of 0 prompts read as they were trained"),
@@ -60,6 +65,14 @@ def test_no_answer_at_all_fails_what_it_can() -> None:
 def test_a_candidate_that_shares_no_example_with_the_active_model_is_not_called_as_good() -> None:
     others = [row.model_copy(update={"example_id": f"other {row.example_id}"}) for row in rows()]
     assert failed(evidence(active=others))["not_worse"].text == "no example was judged for both models"
+
+
+def test_well_worded_answers_at_the_wrong_level_do_not_pass_for_as_good() -> None:
+    """12 of 60 levels newly wrong: a mean of six figures, three of them of words, takes that for nothing."""
+    found = judge(evidence(candidate=rows(60, wrong=12), active=rows(60)), LIMITS)
+    assert {verdict.gate: verdict.passed for verdict in found if verdict.gate in {"not_worse", "judgement"}} == {"not_worse": True, "judgement": False}
+    assert "judgement" in failed(evidence(candidate=rows(60, wrong=12), active=rows(60)), allowed=("not_worse",)), "it is allowed by its own name alone"
+    assert failed(evidence(candidate=rows(60, wrong=2), active=rows(60))) == {}, "two of 60 are within what chance does"
 
 
 def test_a_few_noisy_examples_do_not_show_that_a_candidate_is_as_good() -> None:

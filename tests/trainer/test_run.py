@@ -7,8 +7,10 @@ from typing import Any, cast
 import pytest
 
 from inference.model_store import ModelFiles, file_sha256
+from shared_schemas.features.plan import PlanOutput
+from shared_schemas.features.risk import LEVELS, RiskOutput
 from shared_schemas.model_version import ModelVersion
-from tests.trainer.judged import good, model, risk_rows, said
+from tests.trainer.judged import good, model, plan_rows, risk_rows, said
 from tests.trainer.tiny_gguf import write_tiny
 from trainer import finetune, registry
 from trainer import run as running
@@ -277,6 +279,26 @@ def test_the_active_model_itself_is_as_good_as_itself(tmp_path: Path, monkeypatc
     verdicts, refused = judged_beside(active, tmp_path, monkeypatch)
     assert refused == []
     assert next(verdict.text for verdict in verdicts if verdict.gate == "not_worse").startswith("score +0.000 against the active model (n = 30")
+
+
+@pytest.mark.parametrize(("feature", "rows"), [("risk", risk_rows(60)), ("plan", plan_rows(60))])
+def test_a_candidate_that_decides_worse_is_refused_however_well_it_words_it(tmp_path: Path, feature: str, rows: list[Row]) -> None:
+    """Every fifth answer has the reference's words under another level, or those of its first phase alone."""
+    decided = {row.id: other(row) if i % 5 == 0 else row.output for i, row in enumerate(rows)}
+    models = [model("new", rows, lambda row, _: said(row, decided[row.id])), model("old", rows, lambda row, _: said(row))]
+    verdict = evaluate_models(models, {feature: rows}, folder=tmp_path).features[feature]
+    found = judge(running._evidence(verdict, running.Rival("old"), {"prompts": 60, "equal": 60}, options(tmp_path), 4_900_000), Limits())
+    assert "judgement" in [refused.gate for refused in refusals(found)]
+    assert feature != "risk" or len(refusals(found)) == 1, "the mean score does not see it"
+
+
+def other(row: Row) -> RiskOutput | PlanOutput:
+    match row.output:
+        case RiskOutput():
+            return row.output.model_copy(update={"risk_level": LEVELS[(LEVELS.index(row.output.risk_level) + 1) % 3]})
+        case PlanOutput():
+            steps = row.output.suggested_plan
+            return row.output.model_copy(update={"suggested_plan": [step for step in steps if step.phase == steps[0].phase]})
 
 
 # --- the least confidence -------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ _OF: Mapping[str, tuple[str, ...]] = {
     "risk": (*_COMMON, "level_right", "rouge_l", "rouge_reasons", "rouge_actions", "house_voice", "no_jargon"),
     "plan": (*_COMMON, "phases_agree", "steps_agree", "hours_agree", "rouge_l", "rouge_titles", "house_voice", "no_jargon"),
 }
+JUDGEMENT: Mapping[str, str] = {"risk": "level_right", "plan": "phases_agree"}
+"""By feature, the score of what an answer decides, whatever its words."""
 WRONG_TITLES = 0.3
 """A plan whose titles share less than this with the reference's (ROUGE-L) is another plan."""
 
