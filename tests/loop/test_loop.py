@@ -142,3 +142,4 @@ def test_nothing_new_is_said_and_changes_nothing(project: Project) -> None:
     code, result, said = run(*ON)
     assert (code, result["status"]) == (0, "nothing_new"), said
     assert models(project) == before
+    assert result["answers"] == {feature: name for feature, status, name in before if status == "active"}
