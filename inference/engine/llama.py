@@ -218,7 +218,7 @@ class Llama:
     def end_text(self) -> str:
         """What the model's end token is written as in a chat template; empty when it has none."""
         end = llama_cpp.llama_vocab_eos(self.vocab)
-        return self.special_text(end) if end >= 0 else ""
+        return _piece(self.vocab, end).decode("utf-8", "replace") if end >= 0 else ""
 
     def chat_template(self) -> str | None:
         template = llama_cpp.llama_model_chat_template(self.model, None)
