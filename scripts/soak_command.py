@@ -16,7 +16,7 @@ ABOUT = "Load an inference service that is really started, and say whether it he
 EXAMPLES = """\
 examples:
   scripts/soak                              30 minutes at a full queue: cancels, disconnects, odd and oversized input, model swaps
-  scripts/soak --minutes 4 --swap-every 8   as scripts/test runs it
+  scripts/soak --minutes 4 --swap-every 8 --parallel 4 --waiting 8     as scripts/test runs it
   scripts/soak overload --seconds 150       ten times what the service can do (four rounds)
   scripts/soak hang-ups --count 1000        callers who go away at random moments
   scripts/soak --json > soak.json           figures for a program; progress goes to stderr

@@ -28,18 +28,18 @@ from trainer.tune_cli import add_commands as add_tune_commands
 EXAMPLES = """\
 examples:
   python -m trainer run                                   the whole loop once: data to a promoted model (by cron: scripts/schedule)
-  python -m trainer evaluate                              the service's model and the untuned base on the gold set
+  python -m trainer evaluate                              the model that the settings name and the untuned base on the gold set
   python -m trainer evaluate --models .stack/candidate,active,base,baseline --fail-under accepted=0.95,rouge_l=0.5
   python -m trainer plan-memory --all --gpu-gb 16         what each preset takes of a card (and: presets)
   python -m trainer finetune --data train.jsonl --out .stack/adapter     one adapter through Axolotl (finetune --help)
-  python -m trainer data                                  the app's history, read and cleaned (data --help)
+  python -m trainer data                                  history and teacher to a dataset, every stage (data --help)
   python -m trainer vault record --model gpt-4o-mini      the baseline's answers to the gold set, once
   python -m trainer report                                .stack/data/report.html: what the dataset is made of
   python -m trainer export --help                         a trained adapter to GGUF files, proved and chosen among
   python -m trainer status                                stages, local share, fallbacks, savings, breakers, warnings
   python -m trainer rollout show
   python -m trainer rollout set risk shadow --reason "first look"
-  python -m trainer upkeep                                sweep, retention, guard: every few minutes, by cron
+  python -m trainer upkeep                                sweep, retention, guard, figures, pairs to review: by cron
   python -m trainer erase 3f0e8a52-7e0a-4d34-9d52-0f4c3b1d8a11
 """
 REFUSED, AT_WORK = 3, 4
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     upkeep.add_argument("--json", action="store_true", help="print JSON instead of lines")
     upkeep.set_defaults(run=_upkeep)
 
-    erase = commands.add_parser("erase", help="forget a user: remove their ledger rows and what came from them alone")
+    erase = commands.add_parser("erase", help="forget a user: remove their ledger rows and every example that they are involved in")
     erase.add_argument("user", type=uuid.UUID, help="the user's id (auth.users.id)")
     erase.add_argument("--json", action="store_true", help="print JSON instead of a line")
     erase.set_defaults(run=_erase)
