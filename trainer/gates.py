@@ -13,8 +13,8 @@ from pydantic import Field
 
 from shared_schemas.closed import Closed
 
-Gate = Literal["examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency"]
-GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency")
+Gate = Literal["examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency", "review"]
+GATES: tuple[Gate, ...] = ("examples", "valid", "accepted", "not_worse", "judgement", "parity", "leakage", "size", "latency", "review")
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 RESAMPLES = 2000
@@ -34,6 +34,15 @@ class Judged(Closed):
     latency_ms: Annotated[float, Field(ge=0)]
 
 
+class Reviewed(Closed):
+    """What people said of the candidate's answers beside another's, blind: settled pairs, its win rate (ties count half), and the
+    lower end of that rate's 95 % interval."""
+
+    pairs: Annotated[int, Field(ge=0)]
+    share: Share
+    low: Share
+
+
 class Evidence(Closed):
     """All that the gates look at, for one feature. `active`: the model at work on the same examples, if there is one that could
     be asked; `uncompared`: why the one that there is could not be.
@@ -48,11 +57,13 @@ class Evidence(Closed):
     parity: tuple[int, int]
     leaks: Mapping[str, int] = {}
     adapter_bytes: int
+    reviewed: Reviewed = Reviewed(pairs=0, share=0, low=0)
 
 
 class Limits(Closed):
     """Where the gates stand. `margin`, `judgement_margin`: how much lower the candidate's mean score and judgement may be than the
-    active model's. Judgement is a sixth of a score at most: well-worded answers at the wrong level hardly lower it.
+    active model's. Judgement is a sixth of a score at most: well-worded answers at the wrong level hardly lower it. `reviewed`:
+    how many pairs people must have settled, 0 to ask nobody; `preferred`: the least that the lower end of the win rate may be.
     """
 
     examples: Annotated[int, Field(ge=1)] = 20
@@ -61,6 +72,8 @@ class Limits(Closed):
     judgement_margin: Share = 0.1
     adapter_bytes: int = 5_000_000
     p95_ms: Annotated[float, Field(gt=0)] = 10_000
+    reviewed: Annotated[int, Field(ge=0)] = 0
+    preferred: Share = 0.4
 
 
 class Verdict(Closed):
@@ -73,7 +86,7 @@ class Verdict(Closed):
 
 
 def judge(evidence: Evidence, limits: Limits) -> list[Verdict]:
-    """A verdict of each gate that applies: judgement is only ever held against another model's."""
+    """A verdict of each gate that applies: judgement is only ever held against another model's, and people are asked only if wanted."""
     return list(_verdicts(evidence, limits))
 
 
@@ -111,6 +124,8 @@ def _verdicts(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
     yield _at_most("size", evidence.adapter_bytes, limits.adapter_bytes, f"adapter of {evidence.adapter_bytes:,} bytes, at most {limits.adapter_bytes:,}")
     p95 = percentile([row.latency_ms for row in judged], 0.95)
     yield _at_most("latency", p95, limits.p95_ms, f"p95 {p95:.0f} ms, at most {limits.p95_ms:.0f}")
+    if limits.reviewed:
+        yield _reviewed(evidence.reviewed, limits)
 
 
 def _not_worse(evidence: Evidence, limits: Limits) -> Iterator[Verdict]:
@@ -131,6 +146,15 @@ def _held_against(gate: Gate, what: str, differences: Sequence[float], margin: f
         return Verdict(gate=gate, passed=False, by=-1, text="no example was judged for both models")
     mean, low = fmean(differences), lower_bound(differences)
     return _at_least(gate, low, -margin, f"{what} {mean:+.3f} against the active model (n = {len(differences)}, 95 % at least {low:+.3f}), at least {-margin:+.3f}")
+
+
+def _reviewed(said: Reviewed, limits: Limits) -> Verdict:
+    if said.pairs < limits.reviewed:
+        return _at_least(
+            "review", said.pairs, limits.reviewed, f"{said.pairs} pairs reviewed by people, at least {limits.reviewed} (the console draws them from this evaluation: run again once they are)"
+        )
+    text = f"people's win rate {said.share:.3f} (n = {said.pairs}, 95 % at least {said.low:.3f}), at least {limits.preferred:.3f}"
+    return _at_least("review", said.low, limits.preferred, text)
 
 
 def _at_least(gate: Gate, measured: float, limit: float, text: str) -> Verdict:

@@ -34,7 +34,7 @@ from trainer.export import check_tokens, convert, metadata
 from trainer.export.build import Lineage, Sources, Trials, export_model
 from trainer.finetune import Progress, dequantise_base, finetune, package_versions, run_process, tuned_by
 from trainer.format import format_conversations
-from trainer.gates import Evidence, Judged, Limits, Verdict
+from trainer.gates import Evidence, Judged, Limits, Reviewed, Verdict
 from trainer.lease import Lease
 from trainer.presets import find_preset
 from trainer.progress import TrainingProgress
@@ -207,7 +207,7 @@ def _train(project: Project, lease: Lease, options: RunOptions, datasets: Mappin
     whole = registry.make_artifact(
         folder, files, {**manifest, "parity": {"tokens": parity, "files": exported["parity"]["files"]}, "calibration": evaluation.calibrations(), "evaluation": evaluation.summary()}
     )
-    evidence = {name: _evidence(verdict, rivals[name], parity, options, adapter["bytes"]) for name, verdict in evaluation.features.items()}
+    evidence = {name: _evidence(verdict, rivals[name], parity, options, adapter["bytes"], _reviewed(project, name, version.name)) for name, verdict in evaluation.features.items()}
     return Trained(folder, whole, datasets, {name: gates.judge(one, options.limits) for name, one in evidence.items()}, evaluation)
 
 
@@ -304,7 +304,7 @@ def _evaluate(project: Project, options: RunOptions, candidate: ModelFiles, rows
 
 
 def _served(options: RunOptions) -> Settings:
-    """Models are judged as they are served, merged with their base: 145 MB each, kept until the run has ended."""
+    """Models are judged as they are served, merged with their base: 92 MB each, kept until the run has ended."""
     return Settings(model_path=options.base, model_cache=options.work / "cache")
 
 
@@ -317,13 +317,19 @@ def _validation(options: RunOptions, feature: str) -> dict[str, list[Row]]:
     return {feature: sorted(read_rows(path), key=lambda row: row.id)[: options.validation] if path else []}
 
 
-def _evidence(verdict: FeatureVerdict, rival: Rival, parity: Mapping[str, Any], options: RunOptions, size: int) -> Evidence:
+def _reviewed(project: Project, feature: str, model: str) -> Reviewed:
+    """What people have said of the model so far: a candidate's pairs are drawn from the evaluation of an earlier run that was refused."""
+    said = project.call("slm_review_verdict", p_feature=feature, p_model=model)
+    return Reviewed(pairs=said["pairs"] or 0, share=said["share"] or 0, low=said["share_low"] or 0)
+
+
+def _evidence(verdict: FeatureVerdict, rival: Rival, parity: Mapping[str, Any], options: RunOptions, size: int, reviewed: Reviewed) -> Evidence:
     split = read_manifest(stage_folder(options.work / "data", verdict.feature, "split")).get("facts", {})
     by_name = {model.name: [_judged(verdict.feature, name, one) for name, one in model.answers.items()] for model in verdict.models}
     first = verdict.models[0].name
     leaks = {name: _sum(found) for name, found in split.get("leakage", {}).get("left", {}).items()}
     active = None if rival.uncompared else by_name[rival.name]
-    return Evidence(candidate=by_name[first], active=active, uncompared=rival.uncompared, parity=(parity["prompts"], parity["equal"]), leaks=leaks, adapter_bytes=size)
+    return Evidence(candidate=by_name[first], active=active, uncompared=rival.uncompared, parity=(parity["prompts"], parity["equal"]), leaks=leaks, adapter_bytes=size, reviewed=reviewed)
 
 
 def _judged(feature: str, example: str, one: Scored) -> Judged:
@@ -466,10 +472,12 @@ def _written(options: RunOptions) -> dict[str, Any]:
 
 
 def _ended_before(project: Project, lease: Lease, key: str, preset: str) -> str | None:
-    """The run that did the very same, if the preset's last one that ended well or was refused has."""
+    """The run that did the very same, if the preset's last one that ended well or was refused has. One that waited for people has not: they may have spoken."""
     for row in project.rows("slm_training_runs", order="created_at", descending=True):
         if row["id"] != lease.run and row["preset"] == preset and row["status"] in {"done", "refused"}:
-            return str(row["id"]) if row["manifest"].get("key") == key else None
+            verdicts = [verdict for found in row["manifest"].get("gates", {}).values() for verdict in found]
+            waited = any(verdict["gate"] == "review" and not verdict["passed"] for verdict in verdicts) and "review" not in row["manifest"].get("allowed", [])
+            return str(row["id"]) if row["manifest"].get("key") == key and not waited else None
     return None
 
 

@@ -19,6 +19,7 @@ from trainer.errors import MissingEnvironment, Refused, WrongRollout
 from trainer.finetune import REPOSITORY, Progress, axolotl_environment
 from trainer.gates import GATES, Limits
 from trainer.lease import HEARTBEAT_S, LEASE_S, leased
+from trainer.memory_plan import adapter_parameters
 from trainer.presets import DEFAULT_PRESET, PRESETS, find_preset
 from trainer.recipe import LoraRecipe, Machines
 from trainer.registry import Service
@@ -33,6 +34,7 @@ examples:
   python -m trainer run --init inference/adapters/starter      go on from an adapter
   python -m trainer run --artifacts s3://bucket/models --inference https://slm.example.com
   python -m trainer run --count risk=900,plan=3400 --limit plan=3000
+  python -m trainer run --reviewed 40                          only what people have judged; again once they have (console)
   python -m trainer run --limit 12 --judged 6 --validation 6 --least 6    small, to try it out
   python -m trainer run --preset llama-3.2-1b --base models/llama-3.2-1b-instruct-q8_0.gguf --device gpu
 
@@ -80,9 +82,23 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--budget-usd", type=float, default=1.0, help="the most that the teacher may cost, all features together (default: 1; asked for nothing: a teacher that costs needs --yes)")
     one.add_argument("--yes", action="store_true", help="pay the teacher's estimate")
     one.add_argument("--least", type=_natural, default=Limits().examples, help="gate: examples of each feature that must have been judged (default: %(default)s)")
-    one.add_argument("--margin", type=float, default=Limits().margin, help="gate: how much lower than the active model's the mean score may be (default: %(default)s)")
-    one.add_argument("--judgement-margin", type=float, default=Limits().judgement_margin, help="gate: the same of its judgement, a risk's level or a plan's phases (default: %(default)s)")
+    one.add_argument("--margin", type=_share, default=Limits().margin, help="gate: how much lower than the active model's the mean score may be (default: %(default)s)")
+    one.add_argument("--judgement-margin", type=_share, default=Limits().judgement_margin, help="gate: the same of its judgement, a risk's level or a plan's phases (default: %(default)s)")
     one.add_argument("--p95-ms", type=float, default=Limits().p95_ms, help="gate: how long an answer may take on this machine (default: %(default)s)")
+    one.add_argument(
+        "--reviewed",
+        type=_count,
+        default=Limits().reviewed,
+        metavar="N",
+        help="gate: pairs with the model's answers that people must have judged in the console (default: %(default)s, nobody is asked)",
+    )
+    one.add_argument(
+        "--preferred",
+        type=_share,
+        default=Limits().preferred,
+        metavar="SHARE",
+        help="gate: with --reviewed, the least that the lower end of its win rate may be, ties counting half (default: %(default)s)",
+    )
     one.add_argument("--allow", action="append", default=[], choices=GATES, help="promote although this gate says no; written down with the model; may be repeated")
     one.add_argument("--lease-s", type=float, default=LEASE_S, help="after so long without a word another process may take the run over (default: %(default)s)")
     one.add_argument("--axolotl", type=Path, default=REPOSITORY / ".axolotl", help="Axolotl's environment (default: .axolotl)")
@@ -118,7 +134,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> None:
 
 
 def run_options(options: argparse.Namespace) -> RunOptions:
-    settings = RunSettings()
+    settings, recipe = RunSettings(), _recipe(options)
     return RunOptions(
         features=tuple(FEATURES) if options.feature == "all" else (options.feature,),
         preset=options.preset,
@@ -128,14 +144,22 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         make_data=from_history(options),
         store=options.artifacts or settings.artifact_store or str(WORK.parent / "artifacts"),
         service=_service(options.inference, settings),
-        recipe=_recipe(options),
+        recipe=recipe,
         machines=Machines(device=options.device or find_preset(options.preset).device),
         style=options.style or _style_of(options.init),
         init=options.init,
         limit=options.limit,
         judged=options.judged,
         validation=options.validation,
-        limits=Limits(examples=options.least, margin=options.margin, judgement_margin=options.judgement_margin, p95_ms=options.p95_ms),
+        limits=Limits(
+            examples=options.least,
+            margin=options.margin,
+            judgement_margin=options.judgement_margin,
+            p95_ms=options.p95_ms,
+            reviewed=options.reviewed,
+            preferred=options.preferred,
+            adapter_bytes=_most_bytes(options.preset, recipe),
+        ),
         allowed=tuple(sorted(set(options.allow))),
         stage=options.stage,
     )
@@ -168,6 +192,11 @@ def _base(preset: str, named: Path | None) -> Path:
     if named is not None and not named.is_file():
         raise MissingEnvironment(f"Cannot train {preset}: there is no file {named}")
     return named or default_model()
+
+
+def _most_bytes(preset: str, recipe: LoraRecipe) -> int:
+    """What an adapter of this rank takes at f16 and a fifth more: one that is larger holds what nobody asked for."""
+    return max(Limits().adapter_bytes, round(1.2 * 2 * adapter_parameters(find_preset(preset).architecture, recipe.rank)))
 
 
 def _recipe(options: argparse.Namespace) -> LoraRecipe:
@@ -254,6 +283,17 @@ def calm(progress: Progress, *, clock: Callable[[], float] = time.monotonic) -> 
             progress(line)
 
     return tell
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return share
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else _natural(text)
 
 
 def _natural(text: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.gates import Evidence, Judged, Limits, Verdict, judge, lower_bound, percentile, refusals
+from trainer.gates import Evidence, Judged, Limits, Reviewed, Verdict, judge, lower_bound, percentile, refusals
 
 LIMITS = Limits()
 
@@ -56,6 +56,26 @@ def test_each_gate_says_no_by_how_much(changes: dict[str, Any], gate: str, by: f
     assert list(found) == [gate]
     assert found[gate].text == text
     assert found[gate].by == pytest.approx(by)
+
+
+@pytest.mark.parametrize(
+    ("said", "by", "text"),
+    [
+        (Reviewed(pairs=0, share=0, low=0), -40, "0 pairs reviewed by people, at least 40 (the console draws them from this evaluation: run again once they are)"),
+        (Reviewed(pairs=39, share=1, low=0.9), -1, "39 pairs reviewed by people, at least 40 (the console draws them from this evaluation: run again once they are)"),
+        (Reviewed(pairs=50, share=0.5, low=0.366), -0.034, "people's win rate 0.500 (n = 50, 95 % at least 0.366), at least 0.400"),
+    ],
+)
+def test_where_people_are_asked_a_candidate_waits_for_them_and_for_their_word(said: Reviewed, by: float, text: str) -> None:
+    found = failed(evidence(reviewed=said), Limits(reviewed=40))
+    assert {gate: verdict.text for gate, verdict in found.items()} == {"review": text}
+    assert found["review"].by == pytest.approx(by)
+    assert failed(evidence(reviewed=said)) == {}, "nobody is asked unless it is wanted"
+
+
+def test_what_people_prefer_often_enough_passes() -> None:
+    verdicts = judge(evidence(reviewed=Reviewed(pairs=60, share=0.55, low=0.43)), Limits(reviewed=40))
+    assert (verdicts[-1].gate, verdicts[-1].passed, verdicts[-1].text) == ("review", True, "people's win rate 0.550 (n = 60, 95 % at least 0.430), at least 0.400")
 
 
 def test_no_answer_at_all_fails_what_it_can() -> None:

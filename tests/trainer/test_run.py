@@ -20,7 +20,7 @@ from trainer.evaluation.answers import Answer, LocalModel
 from trainer.evaluation.evaluation import Evaluation, evaluate_models
 from trainer.export.build import Sources, _facts
 from trainer.export.metadata import rewrite
-from trainer.gates import Limits, Verdict, judge, refusals
+from trainer.gates import Limits, Reviewed, Verdict, judge, refusals
 from trainer.lease import Lease
 from trainer.recipe import LoraRecipe, Machines
 from trainer.registry import Service
@@ -28,6 +28,7 @@ from trainer.run import RunOptions, _key, _lineage
 from trainer.stage import digest
 from trainer.supabase_client import Project
 
+NOBODY = Reviewed(pairs=0, share=0, low=0)
 DATASETS = {"risk": "ab" * 32, "plan": "cd" * 32}
 TRAIN = {"sha256": "ef" * 32}
 
@@ -66,6 +67,10 @@ class Held:
 
     def finish(self, status: str, *_: Any) -> None:
         self.ended = status
+
+
+class Reached(Exception):
+    """As far as a test wants to go."""
 
 
 class Told(Service):
@@ -152,11 +157,41 @@ def test_with_nothing_new_a_service_that_was_not_told_of_the_active_models_is_to
     assert lease.ended == "nothing_new"
 
 
+@pytest.mark.parametrize(("passed", "allowed", "again"), [(False, [], True), (False, ["review"], False), (True, [], False)], ids=["waited", "allowed", "passed"])
+def test_a_run_that_waited_for_people_is_done_again_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: bool, allowed: list[str], again: bool) -> None:
+    def reached(*_: Any) -> Any:
+        raise Reached
+
+    monkeypatch.setattr(running, "_data", lambda *_: (DATASETS, TRAIN, {}))
+    monkeypatch.setattr(running, "_train", reached)
+    one = options(tmp_path, limits=Limits(reviewed=40))
+    manifest = {"key": _key(one, DATASETS, TRAIN), "gates": {"risk": [{"gate": "review", "passed": passed}]}, "allowed": allowed}
+    project = cast(Project, Known(slm_training_runs=[{"id": "before", "preset": one.preset, "status": "refused", "manifest": manifest}]))
+    if again:
+        with pytest.raises(Reached):
+            running.run(project, cast(Lease, Held()), one, progress=print)
+    else:
+        assert running.run(project, cast(Lease, Held()), one, progress=print)["status"] == "nothing_new"
+
+
+@pytest.mark.parametrize(
+    ("said", "pairs", "share", "low"),
+    [({"pairs": None, "share": None, "share_low": None}, 0, 0, 0), ({"pairs": 44, "better": 20, "worse": 10, "equal": 14, "share": 0.6136, "share_low": 0.4665}, 44, 0.6136, 0.4665)],
+    ids=["nobody", "some"],
+)
+def test_what_people_said_of_a_model_is_read_from_the_project(said: dict[str, Any], pairs: int, share: float, low: float) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Reviews:
+        def call(self, function: str, **parameters: Any) -> Any:
+            asked.append({"function": function, **parameters})
+            return said
+
+    assert running._reviewed(cast(Project, Reviews()), "risk", "m-1") == Reviewed(pairs=pairs, share=share, low=low)
+    assert asked == [{"function": "slm_review_verdict", "p_feature": "risk", "p_model": "m-1"}]
+
+
 # --- done again -----------------------------------------------------------------------------------------------------
-
-
-class Reached(Exception):
-    """As far as a test wants to go."""
 
 
 def inputs_of(stage: str, one: RunOptions, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -258,7 +293,7 @@ def judged_beside(active: list[dict[str, Any]], tmp_path: Path, monkeypatch: pyt
 
     one = options(tmp_path, features=("risk",))
     evaluation, rivals = judged(one, active, rows, monkeypatch)
-    evidence = running._evidence(evaluation.features["risk"], rivals["risk"], {"prompts": 30, "equal": 30}, one, 4_900_000)
+    evidence = running._evidence(evaluation.features["risk"], rivals["risk"], {"prompts": 30, "equal": 30}, one, 4_900_000, NOBODY)
     verdicts = judge(evidence, Limits())
     return verdicts, refusals(verdicts, allowed)
 
@@ -287,7 +322,7 @@ def test_a_candidate_that_decides_worse_is_refused_however_well_it_words_it(tmp_
     decided = {row.id: other(row) if i % 5 == 0 else row.output for i, row in enumerate(rows)}
     models = [model("new", rows, lambda row, _: said(row, decided[row.id])), model("old", rows, lambda row, _: said(row))]
     verdict = evaluate_models(models, {feature: rows}, folder=tmp_path).features[feature]
-    found = judge(running._evidence(verdict, running.Rival("old"), {"prompts": 60, "equal": 60}, options(tmp_path), 4_900_000), Limits())
+    found = judge(running._evidence(verdict, running.Rival("old"), {"prompts": 60, "equal": 60}, options(tmp_path), 4_900_000, NOBODY), Limits())
     assert "judgement" in [refused.gate for refused in refusals(found)]
     assert feature != "risk" or len(refusals(found)) == 1, "the mean score does not see it"
 
