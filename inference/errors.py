@@ -13,6 +13,7 @@ InferenceError             each has a `code`; `app.py` alone turns it into a sta
  ├─ UnknownModel           no model and no folder has that name
  ├─ ModelBusy              the model is at work, or another one is being loaded
  ├─ CannotServe            a model was not put to work, and the others go on; the text says why
+ │   └─ FailedSelfTest      it was its own answer that was not good enough
  └─ BadAnswer              the model answered, and the answer must not be used
      ├─ Truncated          it reached the token limit
      ├─ InvalidOutput      it does not match the schema
@@ -98,6 +99,12 @@ class CannotServe(InferenceError):
     """A model was not put to work, and the others go on; the text says why."""
 
     code = "cannot_serve"
+
+
+class FailedSelfTest(CannotServe):
+    """A model's answer to a golden request must not be used: the model is to blame, not this machine, and trying again changes nothing."""
+
+    code = "failed_self_test"
 
 
 class BadAnswer(InferenceError):

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from inference.answers import Answers
-from inference.errors import CannotServe, InferenceError
+from inference.errors import BadAnswer, CannotServe, FailedSelfTest, InferenceError
 from shared_schemas.features import FEATURES
 
 
 async def self_test(answers: Answers, features: Iterable[str], *, deadline_s: float) -> None:
-    """Raises CannotServe, with the feature and why, unless each of these is answered acceptably within `deadline_s`."""
+    """Raises CannotServe, with the feature and why, unless each of these is answered acceptably within `deadline_s`; FailedSelfTest where the answer is why."""
     await asyncio.gather(*(_answer_golden(answers, name, deadline_s) for name in features))
 
 
@@ -25,4 +25,5 @@ async def _answer_golden(answers: Answers, name: str, deadline_s: float) -> None
     try:
         await answers.predict(feature, feature.golden, deadline_s=deadline_s)
     except InferenceError as error:
-        raise CannotServe(f"Cannot put {answers.version.name!r} to work: its self-test of {name!r} failed: {error}") from None
+        kind = FailedSelfTest if isinstance(error, BadAnswer) else CannotServe
+        raise kind(f"Cannot put {answers.version.name!r} to work: its self-test of {name!r} failed: {error}") from None

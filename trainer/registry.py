@@ -25,8 +25,8 @@ SWAP_S = 900.0
 """The longest that a service may take to fetch, load and test a model; another load there is waited for as long."""
 BUSY_S = 0.5
 """Between two questions whether that load has ended."""
-NO = (422, "cannot_serve")
-"""The one answer that speaks of the model: it cannot be loaded, or its self-test failed. All others are of the service."""
+NO = (422, "failed_self_test")
+"""The one answer that speaks of the model: what it said must not be used. All others are of the service: its store, its disk, its memory."""
 
 
 def make_artifact(folder: Path, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> dict[str, Any]:

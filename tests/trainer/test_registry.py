@@ -119,13 +119,14 @@ def answer(status: int, code: str = "", message: str = "the service's own words"
 
 
 def test_only_what_the_service_says_of_the_model_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    Answering(monkeypatch, answer(422, "cannot_serve", "its self-test of 'risk' failed"))
+    Answering(monkeypatch, answer(422, "failed_self_test", "its self-test of 'risk' failed"))
     with pytest.raises(Refused, match=r"^The inference service did not put m-1 to work: its self-test of 'risk' failed$"):
         Service("http://x", "token").put_to_work("m-1", ["risk"])
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(401, "unauthorized"), (403, "forbidden"), (404, "unknown_model"), (408, "too_slow"), (422, "invalid_input"), (500, "internal"), (502, ""), (503, "overloaded")]
+    ("status", "code"),
+    [(401, "unauthorized"), (403, "forbidden"), (404, "unknown_model"), (408, "too_slow"), (422, "cannot_serve"), (422, "invalid_input"), (500, "internal"), (502, ""), (503, "overloaded")],
 )
 def test_what_is_wrong_with_the_service_is_no_refusal_of_the_model(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
     """A refusal sticks, and the run that ends in one is not repeated."""
