@@ -167,7 +167,7 @@ test("a pair that was judged in another browser meanwhile is said to be, and is 
   await isThere(two.tab);
   assert.notEqual(await two.tab.locator("#input-title").textContent(), title);
   assert.deepEqual(await said(cleo), [first]);
-  for (const { tab, context, ...rest } of [one, two]) {
+  for (const { tab: _tab, context, ...rest } of [one, two]) {
     assertClean(rest);
     await context.close();
   }
