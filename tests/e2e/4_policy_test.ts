@@ -97,7 +97,7 @@ function expected({ order }: Policy, feature: "risk" | "plan", faults: { slm: Fa
     const cause = CAUSE[faults[provider]][provider] || null;
     causes.push(cause);
     if (cause === null) return { causes, provider };
-    if (cause === "refusal") return { causes, provider: feature === "risk" ? "rules" : "none" };
+    if (cause === "refusal") break; // nobody else is asked
   }
   // An answer that the model was not sure of is better than none.
   return { causes, provider: causes.includes("low_confidence") ? "slm" : feature === "risk" ? "rules" : "none" };

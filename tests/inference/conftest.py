@@ -19,6 +19,14 @@ from inference.settings import Settings
 TOKEN = "a-token-for-tests-only"
 
 
+def given_up(predictor: Predictor, count: int) -> None:
+    """Wait until the engine has given up so many answers in all: it counts one a moment after its place is free."""
+    ends = time.monotonic() + 30
+    while predictor.engine.counts.cancelled < count:
+        assert time.monotonic() < ends, f"{predictor.engine.counts.cancelled} given up, not {count}"
+        time.sleep(0.005)
+
+
 @pytest.fixture(scope="session")
 def predictor() -> Iterator[Predictor]:
     predictor = Predictor(find_model(Settings()), n_ctx=12_288, n_threads=2, parallel=8, waiting=8)

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from inference.predict import Predictor
 from inference.settings import Settings
 from shared_schemas.feature import Message
 from shared_schemas.features import FEATURES
-from tests.inference.conftest import TOKEN
+from tests.inference.conftest import TOKEN, given_up
 
 RISK = FEATURES["risk"]
 SURE: Any = [{"role": message.role, "content": message.content} for message in RISK.messages(RISK.golden, find_model(Settings()).version.prompt_style)]
@@ -180,7 +179,7 @@ def test_a_caller_who_hangs_up_frees_the_place(service: str, predictor: Predicto
     cancelled, times = engine.counts.cancelled, 5
     endless = schema_format({"type": "string", "minLength": 2000})
     body = {"model": "default", "messages": HELLO, "response_format": endless, "max_tokens": 4000, "stream": stream}
-    for _ in range(times):
+    for i in range(times):
         with httpx.Client(base_url=service, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
             if stream:
                 with client.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -188,15 +187,9 @@ def test_a_caller_who_hangs_up_frees_the_place(service: str, predictor: Predicto
             else:
                 with pytest.raises(httpx.ReadTimeout):
                     client.post("/v1/chat/completions", json=body, timeout=0.3)
-        wait_until_idle(predictor)
+        given_up(predictor, cancelled + i + 1)
+        assert (engine.live, engine.waiting) == (0, 0)
     assert engine.counts.cancelled == cancelled + times
-
-
-def wait_until_idle(predictor: Predictor) -> None:
-    ends = time.monotonic() + 30
-    while predictor.engine.live or predictor.engine.waiting:
-        assert time.monotonic() < ends
-        time.sleep(0.005)
 
 
 def test_characters_are_never_split() -> None:

@@ -20,7 +20,7 @@ from inference.engine.completion import Job
 from inference.errors import UnusableSchema
 from inference.predict import Predictor
 from shared_schemas.feature import Message
-from tests.inference.conftest import TOKEN
+from tests.inference.conftest import TOKEN, given_up
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 HELLO = [{"role": "user", "content": "hello"}]
@@ -293,6 +293,7 @@ def test_17_callers_who_hang_up_one_after_another_leave_nothing_behind(service: 
             with client.stream("POST", PATH, content=endless) as response:
                 next(response.iter_bytes())
         assert client.post(PATH, content=body(max_tokens=2)).status_code == 200
+    given_up(predictor, cancelled + 20)
     assert engine.counts.cancelled == cancelled + 20
     assert (engine.live, engine.waiting) == (0, 0)
 
