@@ -128,7 +128,7 @@ def _try(predictor: Predictor, case: Case, found: Tried) -> None:
     is_passing = True
     for data, is_valid, about in case.instances:
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        is_taken, where = _takes(predictor, schema, text, found.mask_s), f"{case.name}: {about}"
+        is_taken, where = takes(predictor, schema, text, found.mask_s), f"{case.name}: {about}"
         found.valid += is_valid
         found.invalid += not is_valid
         is_passing &= is_taken == is_valid
@@ -141,8 +141,8 @@ def _try(predictor: Predictor, case: Case, found: Tried) -> None:
     found.passing += is_passing
 
 
-def _takes(predictor: Predictor, schema: AnswerSchema, text: str, mask_s: list[float]) -> bool:
-    """Whether the grammar takes the text as a whole answer."""
+def takes(predictor: Predictor, schema: AnswerSchema, text: str, mask_s: list[float]) -> bool:
+    """Whether the grammar takes the text as a whole answer; adds how long each token's mask took."""
     matcher = schema.grammar.begin()
     for token in predictor.llama.tokenize(text, special=False):
         if matcher.is_complete or not matcher.allows(token):

@@ -23,9 +23,9 @@ from trainer.stage import read_manifest, write_json
 BLOCK = 1 << 20
 SWAP_S = 900.0
 """The longest that a service may take to fetch, load and test a model; another load there is waited for as long."""
-BUSY_S = 0.5
+ASK_AGAIN_S = 0.5
 """Between two questions whether that load has ended."""
-NO = (422, "failed_self_test")
+MODELS_FAULT = (422, "failed_self_test")
 """The one answer that speaks of the model: what it said must not be used. All others are of the service: its store, its disk, its memory."""
 
 
@@ -129,11 +129,11 @@ class Service:
             response = self._post({"folder": name, "features": list(features)})
             if response.status_code != 409 or time.monotonic() > deadline:
                 break
-            time.sleep(BUSY_S)
+            time.sleep(ASK_AGAIN_S)
         if response.status_code == 200:
             return
         code, words = _error(response)
-        if (response.status_code, code) == NO:
+        if (response.status_code, code) == MODELS_FAULT:
             raise Refused(f"The inference service did not put {name} to work: {words}")
         raise ArtifactBroken(f"The inference service at {self._url} could not put {name} to work: {words} ({response.status_code}; the model is not to blame: run it again)")
 

@@ -475,10 +475,13 @@ def _ended_before(project: Project, lease: Lease, key: str, preset: str) -> str 
     """The run that did the very same, if the preset's last one that ended well or was refused has. One that waited for people has not: they may have spoken."""
     for row in project.rows("slm_training_runs", order="created_at", descending=True):
         if row["id"] != lease.run and row["preset"] == preset and row["status"] in {"done", "refused"}:
-            verdicts = [verdict for found in row["manifest"].get("gates", {}).values() for verdict in found]
-            waited = any(verdict["gate"] == "review" and not verdict["passed"] for verdict in verdicts) and "review" not in row["manifest"].get("allowed", [])
-            return str(row["id"]) if row["manifest"].get("key") == key and not waited else None
+            return str(row["id"]) if row["manifest"].get("key") == key and not _waited_for_people(row["manifest"]) else None
     return None
+
+
+def _waited_for_people(manifest: Mapping[str, Any]) -> bool:
+    verdicts = [verdict for found in manifest.get("gates", {}).values() for verdict in found]
+    return "review" not in manifest.get("allowed", []) and any(verdict["gate"] == "review" and not verdict["passed"] for verdict in verdicts)
 
 
 def _ids(rows: Mapping[str, list[Row]]) -> str:

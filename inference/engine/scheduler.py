@@ -200,7 +200,7 @@ class Engine:
                 continue
             self._live.append(sequence)
             if sequence.is_finished:  # its grammar allows one answer only
-                self._end(sequence, None)
+                self._give(sequence)
 
     def _has_room(self, cells: int) -> bool:
         """Whether a seat and so many cells are free. Shared cells count twice: never too few."""
@@ -245,7 +245,7 @@ class Engine:
                 self._end(sequence, _as_failure(error))
             else:
                 if sequence.is_finished:
-                    self._end(sequence, None)
+                    self._give(sequence)
                 elif sequence.position < fed_to:
                     self.llama.forget(sequence.seat, sequence.position)
             row += len(feed.rows)
@@ -276,14 +276,18 @@ class Engine:
             share -= len(feed.tokens)
             yield live, feed
 
-    def _end(self, sequence: Live, error: InferenceError | None) -> None:
-        done = None if error else sequence.result()
+    def _end(self, sequence: Live, error: InferenceError) -> None:
+        self._leave(sequence)
+        self._fail(sequence.job, error)
+
+    def _leave(self, sequence: Live) -> None:
         self._live.remove(sequence)
         self._release(sequence.seat)
         self._count(sequence.done)
-        if done is None:
-            self._fail(sequence.job, error or InferenceError())
-            return
+
+    def _give(self, sequence: Live) -> None:
+        done = sequence.result()  # while it is live: what goes wrong here must still reach whoever waits
+        self._leave(sequence)
         self._count_finished(done)
         self._recent_s = 0.8 * self._recent_s + 0.2 * (done.prefill_ms + done.decode_ms) / 1000
         sequence.job.future.set_result(done)

@@ -11,6 +11,7 @@ from jsonschema_specifications import REGISTRY
 from inference.errors import UnusableSchema
 from inference.predict import Predictor
 from inference.schema_rules import FORMATS, KEYWORDS, check
+from inference.schema_sets import takes
 from tests.inference.conftest import TOKEN
 
 DIALECT = "https://json-schema.org/draft/2020-12/"
@@ -121,13 +122,7 @@ NOTES = {"title", "description", "default", "examples", "deprecated", "readOnly"
 
 def allows(predictor: Predictor, schema: dict[str, Any], value: Any) -> bool:
     """Whether the grammar takes the value's text as a whole answer."""
-    matcher = predictor.answer_schemas.get(schema).grammar.begin()
-    tokens = predictor.llama.tokenize(json.dumps(value, separators=(",", ":")), special=False)
-    for token in tokens:
-        if matcher.is_complete or not matcher.allows(token):
-            return False
-        matcher.consume([token])
-    return matcher.is_complete or any(predictor.llama.vocabulary.ends & set(matcher.allowed().tolist()))
+    return takes(predictor, predictor.answer_schemas.get(schema), json.dumps(value, separators=(",", ":")), [])
 
 
 @pytest.mark.parametrize(("keyword", "schema", "good", "bad"), ENFORCED, ids=[keyword for keyword, *_ in ENFORCED])

@@ -107,7 +107,7 @@ class Answering:
         self.asked: list[Any] = []
         self._answers = list(answers)
         monkeypatch.setattr(httpx, "post", self._post)
-        monkeypatch.setattr(registry, "BUSY_S", 0.0)
+        monkeypatch.setattr(registry, "ASK_AGAIN_S", 0.0)
 
     def _post(self, url: str, **asked: Any) -> httpx.Response:
         self.asked.append((url, asked["json"], asked["headers"]))

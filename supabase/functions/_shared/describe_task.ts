@@ -8,6 +8,11 @@ const MAX_STEPS = 999;
 const MICRO_TASK_MINUTES = 300;
 const TITLE_LIMIT = features.risk.inputSchema.properties.title.maxLength;
 
+/** What of a prompt's input is filled here from words of our own: nobody typed it, and a name that it holds is nobody's. */
+export const OWN_WORDS: ReadonlySet<string> = new Set(
+  ["level", "milestone", "pace", "left", "late", "suggested"] satisfies (keyof RiskInput)[],
+);
+
 /**
  * The risk coach's prompt input from whatever the frontend sent: four versions of metrics, null, missing, NaN, negative,
  * huge and float numbers, three shapes of context. Names are dropped. Derived fields follow `describe` in Python's

@@ -38,9 +38,10 @@ function* riskFaults(task: RiskInput, answer: RiskOutput): Generator<string> {
   yield* jargon(texts);
   const words = MILESTONE_WORDS[task.milestone];
   // A short task may have less left than its milestone is called by.
-  const left = task.milestone.endsWith("_left") && task.left ? task.left : null;
-  const isNamed = (reason: string) => words!.test(reason) || (left !== null && reason.includes(left));
-  if (words && !answer.reasons.some(isNamed)) yield "milestone";
+  const left = task.milestone.endsWith("_left") && task.left;
+  if (words && !answer.reasons.some((reason) => words.test(reason) || (left && reason.includes(left)))) {
+    yield "milestone";
+  }
   const known = new Set([
     task.done_percent,
     task.gone_percent,

@@ -1,6 +1,7 @@
 import { type AskCloud, mostTokens, type Paid } from "./ask_cloud.ts";
 import type { Answered, Asked } from "./ask_inference.ts";
 import type { Context, Database } from "./database.ts";
+import { OWN_WORDS } from "./describe_task.ts";
 import type { FeatureName } from "./features.gen.ts";
 import { type Cause, type Chain, isFinal, isOutage, type ModelProvider, timeFor } from "./policy.ts";
 import { reject } from "./reject.ts";
@@ -18,9 +19,6 @@ export type Outcome<F extends FeatureName> = {
   paid: Paid & { model: string } | null;
   scrubbed: Counts;
 };
-
-/** Fields of a prompt's input that the edge function fills from words of its own: nobody typed them. */
-const OWN_WORDS: ReadonlySet<string> = new Set(["level", "milestone", "pace", "left", "late", "suggested"]);
 
 /** What the chain stands on. */
 export type Providers<F extends FeatureName> = {
